@@ -1,0 +1,90 @@
+"""SD1.5's CLIP text tower and a CLIP Vision file, out of the files ComfyUI reads, giving the same embeddings."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from iamg.crop import cuts_center, prepare
+from iamg.interests import fit_text
+from iamg_train.clip_files import read_weights, text_model, vision_model
+
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+class ClipEncoders:
+    """Encodes items for a pool as ComfyUI's CLIPTextEncode and CLIPVisionEncode do (decisions D1, D2, D16)."""
+
+    def __init__(
+        self, checkpoint: Path, clip_vision: Path, crop: str = "center_crop", device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.crop, self.device, self.dtype = crop, device, dtype
+        self.tokenizer = ClipTokenizer()
+        self.text_model = text_model(read_weights(checkpoint), checkpoint.name).to(device, dtype)
+        self.vision_model = vision_model(read_weights(clip_vision), clip_vision.name).to(device, dtype)
+
+    def fit_text(self, text: str) -> str:
+        """The text cut to the text tower's one window."""
+        return fit_text(text, self.tokenizer.count)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, text width) float32: the end token's row after the final LayerNorm, unprojected."""
+        tokens = self.tokenizer(texts).to(self.device)  # (n, 77)
+        hidden = self.text_model.text_model(input_ids=tokens).last_hidden_state  # (n, 77, text width)
+        ends = (tokens == self.tokenizer.end).int().argmax(dim=1)  # the first end token; the rest is padding
+        return hidden[torch.arange(len(tokens)), ends].float().cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """(n, image width) float32: CLIP's projected image embeddings."""
+        size, center = self.vision_model.config.image_size, cuts_center(self.crop)
+        pixels = torch.cat([clip_pixels(prepare(image, self.crop), size, center) for image in images])
+        embeds = self.vision_model(pixel_values=pixels.to(self.device, self.dtype)).image_embeds
+        return embeds.float().cpu().numpy()
+
+
+class ClipTokenizer:
+    """CLIP's byte pairs, cleaned and padded as ComfyUI does for SD1.5: lower case, end tokens up to 77."""
+
+    length = 77
+
+    def __init__(self):
+        from open_clip.tokenizer import SimpleTokenizer
+
+        self.byte_pairs = SimpleTokenizer()
+        # open_clip mends mojibake and HTML as well, which ComfyUI does not.
+        self.byte_pairs.clean_fn = lambda text: re.sub(r"\s+", " ", unicodedata.normalize("NFC", text)).lower()
+        self.start, self.end = self.byte_pairs.sot_token_id, self.byte_pairs.eot_token_id
+
+    def count(self, text: str) -> int:
+        """How many tokens the text takes, start and end not counted."""
+        return len(self.byte_pairs.encode(text))
+
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        """(n, 77) token ids; a text longer than the window is cut."""
+        rows = []
+        for text in texts:
+            row = [self.start, *self.byte_pairs.encode(text)[: self.length - 2]]
+            rows.append(row + [self.end] * (self.length - len(row)))
+        return torch.tensor(rows)
+
+
+def clip_pixels(image: torch.Tensor, size: int, cut_center: bool) -> torch.Tensor:
+    """A picture (1, H, W, 3) in 0..1 as CLIP Vision's input (1, 3, size, size), to the bit as ComfyUI makes it."""
+    image = image.movedim(-1, 1)
+    height, width = image.shape[2:]
+    if (height, width) != (size, size):
+        scale = size / min(height, width)
+        target = (round(scale * height), round(scale * width)) if cut_center else (size, size)
+        image = interpolate(image, size=target, mode="bicubic", antialias=True)
+        top, left = (target[0] - size) // 2, (target[1] - size) // 2
+        image = image[:, :, top : top + size, left : left + size]
+    image = torch.clip(255.0 * image, 0, 255).round() / 255.0
+    return (image - torch.tensor(PIXEL_MEAN).view(3, 1, 1)) / torch.tensor(PIXEL_STD).view(3, 1, 1)

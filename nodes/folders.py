@@ -1,0 +1,82 @@
+"""ComfyUI's own folders that the nodes read and write; nothing outside them is ever touched."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import folder_paths
+
+from ..iamg.scenarios import Scenario, load_scenarios
+
+ADAPTERS, POOLS, SCENARIOS = "ipadapter", "iamg_pools", "iamg_scenarios"
+EXTENSIONS = {ADAPTERS: {".safetensors", ".bin"}, POOLS: set(), SCENARIOS: {".toml"}}
+CATALOGUE_DEPTH = 3
+"""How deep under input/ catalogues are looked for."""
+
+
+def register_model_folders() -> None:
+    for name, extensions in EXTENSIONS.items():
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+        folder_paths.folder_names_and_paths[name][1].update(extensions)
+
+
+def scenarios() -> dict[str, Scenario]:
+    """The built-in scenarios, then the user's own from models/iamg_scenarios/*.toml."""
+    names = folder_paths.get_filename_list(SCENARIOS)
+    return load_scenarios(*(Path(folder_paths.get_full_path_or_raise(SCENARIOS, name)) for name in names))
+
+
+def pools() -> dict[str, Path]:
+    """Every pool in models/iamg_pools by name, the user's first folder winning."""
+    found = {}
+    for root in map(Path, folder_paths.get_folder_paths(POOLS)):
+        for manifest in sorted(root.glob("*/pool.json")):
+            found.setdefault(manifest.parent.name, manifest.parent)
+    return found
+
+
+def new_pool_path(name: str) -> Path:
+    """Where a pool of that name is written; the name may not lead out of models/iamg_pools."""
+    if not name.strip() or name != Path(name).name or name.startswith("."):
+        raise ValueError(f"'{name}' is no pool name; give one plain folder name, such as 'posters'")
+    root = Path(folder_paths.get_folder_paths(POOLS)[0])
+    root.mkdir(parents=True, exist_ok=True)
+    return root / name
+
+
+def temporary_folder() -> Path:
+    """A new empty folder under ComfyUI's temp folder, which ComfyUI empties when it starts."""
+    root = folder_paths.get_temp_directory()
+    os.makedirs(root, exist_ok=True)
+    return Path(mkdtemp(prefix="iamg_", dir=root))
+
+
+def catalogues() -> list[str]:
+    """Folders under input/ that hold files, as paths relative to it."""
+    return [name for name, files in _input_folders() if name and files]
+
+
+def interaction_files() -> list[str]:
+    """CSV files under input/, as paths relative to it."""
+    return [os.path.join(name, file) for name, files in _input_folders() for file in files if file.endswith(".csv")]
+
+
+def input_path(relative: str) -> Path:
+    return Path(folder_paths.get_input_directory(), relative)
+
+
+def tag_cache() -> Path:
+    folder = Path(folder_paths.get_user_directory(), "iamg")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / "tags.sqlite"
+
+
+def _input_folders() -> Iterator[tuple[str, list[str]]]:
+    root = folder_paths.get_input_directory()
+    for folder, subfolders, files in os.walk(root):
+        name = os.path.relpath(folder, root)
+        if name.count(os.sep) >= CATALOGUE_DEPTH - 1:
+            subfolders.clear()
+        subfolders[:] = sorted(x for x in subfolders if not x.startswith("."))
+        yield "" if name == "." else name, sorted(files)

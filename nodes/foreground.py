@@ -1,0 +1,37 @@
+"""IAMGForeground: I*, what of the item's picture conditions the drawing (section 4.3)."""
+
+import torch.nn.functional as F
+from comfy_api.latest import io
+
+from .sockets import CATEGORY
+
+
+class IAMGForeground(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IAMGForeground",
+            display_name="Foreground on White (I-AM-G)",
+            category=CATEGORY,
+            description="Keeps the masked foreground and sets it on white, so that the background guides nothing. Without a "
+            "mask the picture passes as it is.",
+            search_aliases=["iamg foreground", "remove background", "mask on white"],
+            inputs=[
+                io.Image.Input("image", tooltip="The item's picture."),
+                io.Mask.Input("mask", optional=True, tooltip="White where the foreground is; any size."),
+            ],
+            outputs=[
+                io.Image.Output("image"),
+                io.String.Output("note", tooltip="Whether a foreground was cut out."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, mask=None) -> io.NodeOutput:
+        if mask is None:
+            return io.NodeOutput(image, "No mask: the whole picture is used, background and all.")
+        size = image.shape[1:3]
+        mask = F.interpolate(mask[:, None], size, mode="bilinear", antialias=True).movedim(1, -1).to(image)
+        return io.NodeOutput(
+            image[..., :3] * mask + (1 - mask), f"The foreground covers {mask.mean():.0%} of the picture."
+        )

@@ -1,0 +1,108 @@
+"""A small SD1.5 of random weights and the adapter files that fit it, run by ComfyUI's own sampler."""
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sample
+import comfy.supported_models
+import torch
+from pack.iamg.adapter import Adapter
+from pack.nodes.adapter_weights import load
+from pack.nodes.cross_attention import cross_attention_slots
+from safetensors.torch import save_file
+
+TEXT_WIDTH, IMAGE_WIDTH = 768, 64
+
+
+def small_model(dtype=torch.float32, channels=32):
+    """All 16 slots of SD1.5, `channels` wide instead of 320."""
+    unet = {
+        "image_size": 32,
+        "in_channels": 4,
+        "model_channels": channels,
+        "num_res_blocks": [2, 2, 2, 2],
+        "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+        "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+        "transformer_depth_middle": 1,
+        "channel_mult": [1, 2, 4, 4],
+        "use_linear_in_transformer": False,
+        "context_dim": TEXT_WIDTH,
+        "num_heads": 8,
+        "num_head_channels": -1,
+        "use_spatial_transformer": True,
+        "legacy": False,
+        "adm_in_channels": None,
+        "use_temporal_attention": False,
+        "dtype": dtype,
+        "use_checkpoint": False,
+        "out_channels": 4,
+    }
+    config = comfy.supported_models.SD15(unet)
+    config.set_inference_dtype(dtype, None)
+    torch.manual_seed(0)
+    model = config.get_model({}, "")
+    with torch.no_grad():
+        for name, weight in model.diffusion_model.named_parameters():
+            norm = "norm" in name or ".0.weight" in name and weight.ndim == 1
+            weight.copy_(torch.ones_like(weight) if norm else torch.randn(weight.shape) * weight[0].numel() ** -0.5)
+            if name.endswith("bias"):
+                weight.zero_()
+    cpu = torch.device("cpu")
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+def adapter_state(model, seed=1, image_width=IMAGE_WIDTH, trained=True, tokens=4) -> dict[str, torch.Tensor]:
+    """Seeded weights in IP-Adapter's file format, for the model's slots."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator) * shape[-1] ** -0.5
+
+    state = {
+        "image_proj.proj.weight": normal(tokens * TEXT_WIDTH, image_width),
+        "image_proj.proj.bias": normal(1, tokens * TEXT_WIDTH)[0],
+        "image_proj.norm.weight": torch.ones(TEXT_WIDTH),
+        "image_proj.norm.bias": normal(1, TEXT_WIDTH)[0],
+    }
+    for index, (_, channels, width) in enumerate(cross_attention_slots(model)):
+        state[f"ip_adapter.{2 * index + 1}.to_k_ip.weight"] = normal(channels, width)
+        state[f"ip_adapter.{2 * index + 1}.to_v_ip.weight"] = normal(channels, width)
+    if trained:
+        state |= {f"ira.to_{x}.weight": normal(TEXT_WIDTH, TEXT_WIDTH) for x in "qkv"}
+    return state
+
+
+def adapter(model, folder, **options):
+    """The state above as a file, loaded the way the node loads it."""
+    path = folder / "adapter.safetensors"
+    save_file(adapter_state(model, **options), path)
+    return load(path)
+
+
+class VisionOutput:
+    """What CLIPVisionEncode gives, as far as the node looks at it."""
+
+    def __init__(self, pictures=1, seed=2, width=IMAGE_WIDTH):
+        self.image_embeds = torch.randn(pictures, width, generator=torch.Generator().manual_seed(seed))
+
+
+def text(seed, tokens=77) -> torch.Tensor:
+    return torch.randn(1, tokens, TEXT_WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def interest(seed=5) -> torch.Tensor:
+    return text(seed)
+
+
+def sample(model, positive=None, negative=None, size=(8, 8), batch=1, steps=2, cfg=7.0, seed=3, sampler="euler"):
+    """A latent (batch, 4, *size) from ComfyUI's sampler; conditionings default to seeded text."""
+    positive = positive if positive is not None else [[text(10), {}]]
+    negative = negative if negative is not None else [[text(11), {}]]
+    latent = torch.zeros(batch, 4, *size)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        return comfy.sample.sample(
+            model, noise, steps, cfg, sampler, "normal", positive, negative, latent, disable_pbar=True, seed=seed
+        ).clone()
+
+
+__all__ = ["Adapter", "VisionOutput", "adapter", "adapter_state", "interest", "sample", "small_model", "text"]
