@@ -112,9 +112,7 @@ def rewrite(
         item_tags_cut=tuple(tag for tag in wanted_tags if tag not in about),
         interest_tags=tuple(interests),
         interest_tags_cut=tuple(tag for tag in wanted_interests if tag not in interests),
-        merged=tuple(
-            dict.fromkeys((*_merged([tags], wanted_tags), *_merged(history, wanted_interests)))
-        ),
+        merged=tuple(dict.fromkeys((*_merged([tags], wanted_tags), *_merged(history, wanted_interests)))),
     )
 
 

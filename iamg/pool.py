@@ -129,8 +129,8 @@ class EmbeddingPool:
         for side, own, connected in pairs:
             if not agree(own, connected):
                 raise ValueError(
-                    f"pool '{self.name}' was built with another {side} encoder ({len(own)}-d) than the connected "
-                    f"one ({len(connected)}-d); connect the {side} encoder it was built with, or rebuild the pool"
+                    f"pool '{self.name}' was built with another {side} encoder ({len(own)}-d) than the "
+                    f"connected one ({len(connected)}-d); connect that encoder, or rebuild the pool"
                 )
 
     def verify(self) -> list[str]:

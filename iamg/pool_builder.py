@@ -50,8 +50,8 @@ def build_pool(
 
     An item that cannot be used is skipped and reported. `progress(done, total)` is called after each batch
     and may raise to interrupt; the next call with the same encoders, tagger and scenario goes on where this
-    one, or a killed one, stopped. A pool of that name is replaced when the new one is whole. Raises ValueError
-    when no item is left, or `destination` is a folder that is no pool.
+    one, or a killed one, stopped. A pool of that name is replaced when the new one is whole. Raises
+    ValueError when no item is left, or `destination` is a folder that is no pool.
     """
     pool_files.recover(destination)
     if destination.exists() and not (destination / pool_files.MANIFEST).is_file():

@@ -1,4 +1,4 @@
-"""A pool under construction: the folder `<name>.building`, resumed after an interrupt or a kill at any moment.
+"""A pool under construction: the folder `<name>.building`, resumed after an interrupt or a kill.
 
 A batch's thumbnails and embeddings are on the disk before its rows are committed in items.sqlite: the table
 is the log of what is done, and anything beyond it is overwritten.
@@ -42,9 +42,10 @@ class PoolDraft:
     """
 
     def __init__(self, folder: Path, parameters: dict, probes: Probes):
-        """Continues the folder's draft if it was begun with these parameters and encoders, else begins anew."""
+        """Continues the folder's draft if these parameters and encoders began it, else begins anew."""
         self._folder = folder
         self._probes = probes
+        parameters = {**parameters, "widths": [len(probes.text), len(probes.image)]}
         if folder.exists() and any(folder.iterdir()) and not (folder / ITEMS).is_file():
             raise ValueError(f"{folder} is in the way and is no pool under construction; move it elsewhere")
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,18 +6,21 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 TOKEN_BUDGET = 75  # CLIP's 77-token window without its start and end tokens
-LONGEST_TOKEN = 64  # characters; CLIP's own longest is shorter, so more than this a token cannot fit
+LONGEST_TOKEN = 64  # characters: above the longest in CLIP's vocabulary (32), so a longer text cannot fit
 SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？]+")
-WORD_END = re.compile(r"(?<=\S)(?=\s|$)")
-CHARACTER_END = re.compile(r"(?<=.)")
+WORD_END = re.compile(r"(?<=\S)(?=\s|$)|(?<=[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")  # Chinese, Japanese: no spaces
+STRAIGHT_QUOTES = str.maketrans("‘’“”", "''\"\"")
 SPECIAL_TOKEN = re.compile(r"<\|(?:start|end)oftext\|>", re.IGNORECASE)
 
 
 def clean_text(text: str) -> str:
-    """Text in one line, without control characters, lone surrogates, or CLIP's own start and end tokens."""
+    """Text in one line, without control characters, lone surrogates, or CLIP's own start and end tokens.
+
+    Quotes become straight, as CLIP met them in training.
+    """
     text = "".join(
         " " if character.isspace() else character
-        for character in unicodedata.normalize("NFC", text)
+        for character in unicodedata.normalize("NFC", text).translate(STRAIGHT_QUOTES)
         if character.isspace() or unicodedata.category(character) not in ("Cc", "Cs")
     )
     return " ".join(SPECIAL_TOKEN.sub(" ", text).split())
@@ -26,8 +29,8 @@ def clean_text(text: str) -> str:
 def fit_text(text: str, count_tokens: Callable[[str], int], token_budget: int = TOKEN_BUDGET) -> str:
     """The longest start of the cleaned text that `count_tokens` finds within the budget.
 
-    It ends with a sentence, where that keeps at least half of what a cut at a word would; else with a word;
-    else, in a text without spaces, with a character.
+    It ends with a sentence where that keeps at least half of what a cut at a word would, else with a word.
+    Empty where not even the first word fits.
     """
     text = clean_text(text)
 
@@ -41,9 +44,8 @@ def fit_text(text: str, count_tokens: Callable[[str], int], token_budget: int = 
 
     if fits(len(text)):
         return text
-    sentence = last_fitting(SENTENCE_END)
-    longest = last_fitting(WORD_END) or last_fitting(CHARACTER_END)
-    return text[: sentence if sentence * 2 >= longest else longest].rstrip()
+    sentence, word = last_fitting(SENTENCE_END), last_fitting(WORD_END)
+    return text[: sentence if sentence * 2 >= word else word]
 
 
 def escape_prompt(text: str) -> str:
@@ -53,4 +55,3 @@ def escape_prompt(text: str) -> str:
     has the tokens of "embedding:" without asking for an embedding file.
     """
     return text.replace("(", r"\(").replace(")", r"\)").replace("embedding:", "embedding :")
-

@@ -70,7 +70,9 @@ def _check_prompt(key: str, prompt: str, needed: set[str]) -> None:
     if missing := needed - used:
         raise ValueError(f"{key} lacks the placeholder {_braced(missing)}")
     if unknown := used - needed - {"phi"}:
-        raise ValueError(f"{key} has the unknown placeholder {_braced(unknown)}; it may use {_braced(needed | {'phi'})}")
+        raise ValueError(
+            f"{key} has the unknown placeholder {_braced(unknown)}; it may use {_braced(needed | {'phi'})}"
+        )
 
 
 def _braced(names: set[str]) -> str:

@@ -23,7 +23,7 @@ def normalize_tag(tag: str) -> str:
 
     Empty where nothing is left that has a letter or a digit (an emoji alone, "---").
     """
-    tag = clean_text(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", tag).casefold())).replace("’", "'")
+    tag = clean_text(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", tag).casefold()))
     while (stripped := NUMBERING.sub("", tag).strip(EDGES)) != tag:
         tag = stripped
     return tag if any(character.isalnum() for character in tag) else ""

@@ -17,6 +17,8 @@ KEY = "iamg"
 """Our entry in wrappers, callbacks and transformer_options."""
 
 Slot = tuple[str, int]
+Size = tuple[int, int]  # height, width
+Area = tuple[tuple[int, int, int, int], Size]  # height, width, top, left in latent pixels; size of the whole latent
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +42,12 @@ class Application:
     def active(self, step: "Step") -> bool:
         return self.window is None or self.window[1] <= step.sigma <= self.window[0]
 
-    def terms(self, index: int, unconditional: bool, query: Tensor, step: "Step", options: dict) -> list[Term]:
-        """The image and interest terms of block `index` for one group of rows; the null interest is zero."""
+    def terms(self, index: int, query: Tensor, unconditional: bool, size: Size, area: Area | None) -> list[Term]:
+        """The image and interest terms of block `index` for the rows of one conditioning.
+
+        unconditional: the negative side, whose interest is zero and needs no term. size: the block's height and
+        width. area: the conditioning's part of the picture, None for the whole.
+        """
         image, interest, mask = self._on(query)
         terms = []
         if self.image_weight:
@@ -51,7 +57,7 @@ class Application:
         if interest and self.interest_weight and not unconditional:
             terms.append(Term(*interest[index], self.interest_weight))
         if mask is not None and terms:
-            shade = self._mask_at_block(mask, query.shape[0], step, options)
+            shade = self._mask_at_block(mask, query.shape[0], size, area)
             terms = [term._replace(weight=shade * term.weight) for term in terms]
         return terms
 
@@ -68,15 +74,14 @@ class Application:
             self._cast[place] = image, interest, mask
         return self._cast[place]
 
-    def _mask_at_block(self, mask: Tensor, rows: int, step: "Step", options: dict) -> Tensor:
-        """The mask as the block sees it, (1 or rows, positions, 1): cut to the conditioning's area, resized."""
-        size, area = tuple(options["activations_shape"][-2:]), step.area(options)
+    def _mask_at_block(self, mask: Tensor, rows: int, size: Size, area: Area | None) -> Tensor:
+        """The mask as the block sees it: (1 or rows, positions, 1)."""
         key = (mask.device, size, area)
         if key not in self._cast:
             shade = mask[:, None]
             if area is not None:
-                (full_height, full_width), (height, width, top, left) = area
-                shade = F.interpolate(shade, (full_height, full_width), mode="bilinear", antialias=True)
+                (height, width, top, left), latent_size = area
+                shade = F.interpolate(shade, latent_size, mode="bilinear", antialias=True)
                 shade = shade[..., top : top + height, left : left + width]
             self._cast[key] = F.interpolate(shade, size, mode="bilinear", antialias=True).flatten(1).unsqueeze(2)
         shade = self._cast[key]
@@ -93,7 +98,6 @@ class Step:
         """negatives: the guider's own lists of negative conditionings."""
         self._timestep, self._negatives = timestep, negatives
         self._areas: dict = {}
-        self._latent_size: tuple[int, int] = (0, 0)
 
     @cached_property
     def sigma(self) -> float:
@@ -106,13 +110,12 @@ class Step:
             self.unconditional = frozenset(
                 number for number, entries in enumerate(conds) if any(entries is x for x in self._negatives)
             )
-        self._areas = {x["uuid"]: tuple(x["area"]) for entries in conds for x in entries or [] if "area" in x}
-        self._latent_size = tuple(latent.shape[-2:])
+        size = tuple(latent.shape[-2:])
+        self._areas = {x["uuid"]: (tuple(x["area"]), size) for entries in conds for x in entries or [] if "area" in x}
 
-    def area(self, options: dict) -> tuple[tuple[int, int], tuple[int, int, int, int]] | None:
-        """Latent size and (height, width, top, left) of the conditioning in this call; all in it share one."""
-        area = self._areas.get(options["uuids"][0])
-        return None if area is None else (self._latent_size, area)
+    def area(self, conditioning) -> Area | None:
+        """The part of the picture that a conditioning, given by its uuid, is for; None is the whole."""
+        return self._areas.get(conditioning)
 
 
 class CrossAttentionPatch:
@@ -141,14 +144,15 @@ class CrossAttentionPatch:
         if overridden or self.previous is not None:
             out = out.clone()  # not made here, so not ours to write into
 
-        groups = options["cond_or_uncond"]
+        groups, size = options["cond_or_uncond"], tuple(options["activations_shape"][-2:])
         rows, parts = query.shape[0] // len(groups), []
-        for group, kind in enumerate(groups):
+        for group, (kind, conditioning) in enumerate(zip(groups, options["uuids"], strict=True)):
             part = slice(group * rows, (group + 1) * rows)
+            unconditional, area = kind in step.unconditional, step.area(conditioning)
             terms = [
                 term
                 for application in applications
-                for term in application.terms(self.index, kind in step.unconditional, query[part], step, options)
+                for term in application.terms(self.index, query[part], unconditional, size, area)
             ]
             parts.append(
                 decoupled_attention(

@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 import xxhash
 from PIL import Image
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 WAIT = 30.0  # seconds for another process that is writing
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+Result = TypeVar("Result")
 
 
 class CachedTagger:
@@ -49,10 +52,41 @@ class CachedTagger:
         return [found[key] for key in keys]
 
     def _read(self, keys: Sequence[str]) -> dict[str, ItemTags]:
-        with self._connect() as connection:
-            rows = [
-                row
-                for key in dict.fromkeys(keys)
-                for row in connection.execute("SELECT key, image, text FROM tags WHERE key = ?", (key,))
-            ]
-        return {key: ItemTags(image=tuple(json.loads(image)), text=tuple(json.loads(text))) for key, image, text in rows}
+        def read(connection: sqlite3.Connection) -> dict[str, ItemTags]:
+            query = "SELECT key, image, text FROM tags WHERE key = ?"
+            rows = [row for key in set(keys) for row in connection.execute(query, (key,))]
+            return {key: ItemTags(tuple(json.loads(image)), tuple(json.loads(text))) for key, image, text in rows}
+
+        return self._transaction(read)
+
+    def _write(self, tags: dict[str, ItemTags]) -> None:
+        rows = [(key, json.dumps(item.image), json.dumps(item.text)) for key, item in tags.items()]
+        self._transaction(
+            lambda connection: connection.executemany("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", rows)
+        )
+
+    def _transaction(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
+        """The action's result, from a connection of its own; on a damaged file, from a new file."""
+        try:
+            return self._attempt(action)
+        except (sqlite3.DatabaseError, json.JSONDecodeError) as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in DAMAGED:
+                raise ValueError(f"tag cache {self.path} cannot be used: {error}; choose another file") from error
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            logger.warning("tag cache %s is damaged (%s): set aside as %s", self.path, error, aside.name)
+            os.replace(self.path, aside)
+            return self._attempt(action)
+
+    def _attempt(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
+        with closing(sqlite3.connect(self.path, timeout=WAIT)) as connection, connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS tags (key TEXT PRIMARY KEY, image TEXT, text TEXT)")
+            return action(connection)
+
+
+def _key(context: str, image: Image.Image | None, text: str | None) -> str:
+    digest = xxhash.xxh3_128(context.encode())
+    if image is not None:
+        digest.update(f"\0{image.mode} {image.size}\0".encode())
+        digest.update(image.tobytes())
+    digest.update(b"\0text" if text is None else b"\0text " + text.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
+from ..prompt_text import clean_text
 from ..scenarios import Scenario
 from ..tag_text import merge_key, normalize_tag, split_tags
 from . import ItemTags
@@ -17,9 +18,11 @@ from .stop_words import STOP_WORDS
 MAX_WORDS = 3  # of a key phrase
 MAX_LISTED_WORDS = 5  # of a member of a list: "lord of the rings" is a tag where its author made it one
 MAX_CHARACTERS = 40  # of a tag
-MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e"  # \\w leaves these out
+MARKS = "\u0300-\u036f\u0591-\u05c7\u0610-\u065f\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e"  # which \w leaves out
 SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？।])|[\r\n]+")
 LABEL = re.compile(r"\s*[^\W\d_]\w*(?: \w+)?:\s+")  # "Genres: ", "User tags: "
+LIST_LABEL = re.compile(r"(?:genres?|tags?|keywords?|topics?|themes?|categor(?:y|ies)):\s+$", re.IGNORECASE)
+EMPTY_LIST = re.compile(rf"{LABEL.pattern}\W*$")
 PHRASE_END = re.compile(rf"[^\w\s'{MARKS}-]+|\s-+\s|_")
 WORD = re.compile(rf"[\w{MARKS}]+(?:['-][\w{MARKS}]+)*")
 
@@ -34,8 +37,7 @@ class KeywordTagger:
         self, images: Sequence[Image.Image | None], texts: Sequence[str | None], scenario: Scenario
     ) -> list[ItemTags]:
         return [
-            ItemTags(text=keywords(text or "", scenario.tag_limit - 1))
-            for _, text in zip(images, texts, strict=True)
+            ItemTags(text=keywords(text or "", scenario.tag_limit - 1)) for _, text in zip(images, texts, strict=True)
         ]
 
 
@@ -45,9 +47,8 @@ def keywords(text: str, limit: int) -> tuple[str, ...]:
     prose: list[str] = []
     for sentence in SENTENCE.split(text):
         members = _list_members(sentence)
-        if members:
-            listed.extend(members)
-        else:
+        listed.extend(members)
+        if not members and not EMPTY_LIST.match(sentence):
             prose.append(sentence)
     tags: dict[str, str] = {}
     for tag in (*listed, *_key_phrases(prose)):
@@ -58,15 +59,16 @@ def keywords(text: str, limit: int) -> tuple[str, ...]:
 def _list_members(sentence: str) -> tuple[str, ...]:
     """The tags of a sentence that is a list, empty where it is prose.
 
-    Two and more members after a label may hold stop words; one ("Alien: the thing in the dark" is no list), and
-    three and more without a label, may not.
+    After a label that announces a list, or with two members and more after any label, members may hold stop
+    words. A single member after another label ("Alien: the thing in the dark" is no list), and three and more
+    without a label, may not.
     """
     label = LABEL.match(sentence)
     members = split_tags(sentence[label.end() :] if label else sentence)
     words = [WORD.findall(member) for member in members]
     if any(len(member) > MAX_CHARACTERS for member in members) or any(len(run) > MAX_LISTED_WORDS for run in words):
         return ()
-    if label and len(members) >= 2:
+    if label and (len(members) >= 2 or LIST_LABEL.search(label.group())):
         return members
     plain = all(len(run) <= MAX_WORDS and STOP_WORDS.isdisjoint(run) for run in words)
     return members if plain and (label or len(members) >= 3) else ()
@@ -89,7 +91,7 @@ def _key_phrases(sentences: Sequence[str]) -> list[str]:
 
 def _candidates(sentence: str) -> Iterator[tuple[str, ...]]:
     """Runs of words between stop words and punctuation, short enough to be tags."""
-    for part in PHRASE_END.split(sentence):
+    for part in PHRASE_END.split(clean_text(sentence)):
         run: list[str] = []
         for word in (*WORD.findall(normalize_tag(part)), ""):
             if word and word not in STOP_WORDS:

@@ -27,7 +27,7 @@ COLORS = {  # sRGB; a pixel has the name of its nearest color in CIELAB
     "yellow": ["#f5dc32", "#d2b428"],
     "green": ["#3c8c3c", "#1e4623", "#96c85a", "#6e7332"],
     "turquoise": ["#148282", "#50c8c8", "#0f4b50", "#96b9b9"],
-    "blue": ["#2850be", "#6ea0dc", "#141e50", "#46648c"],
+    "blue": ["#2850be", "#6ea0dc", "#96c8f0", "#141e50", "#46648c"],
     "purple": ["#6e328c", "#aa96c8", "#3c1e46"],
     "pink": ["#f096b4", "#d2288c", "#e6b4b4", "#b46e82"],
 }
@@ -99,7 +99,9 @@ def to_lab(rgb: np.ndarray) -> np.ndarray:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
-ANCHORS = to_lab(np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for codes in COLORS.values() for code in codes]))
+ANCHORS = to_lab(
+    np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for codes in COLORS.values() for code in codes])
+)
 ANCHOR_NAMES = [name for name, codes in COLORS.items() for _ in codes]
 
 

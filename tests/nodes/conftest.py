@@ -14,12 +14,16 @@ HERE = Path(__file__).parent
 
 if (COMFYUI / "comfy_api").is_dir():
     sys.path.insert(0, str(COMFYUI))  # before the pack's root, so that `import nodes` is ComfyUI's
+    sys.path.append(str(HERE))  # rig.py
     import comfy.options
 
     comfy.options.enable_args_parsing(False)
     from comfy.cli_args import args
 
     args.cpu = True
+    import torch
+
+    torch.set_num_threads(1)  # the rig's tensors are too small to share
     spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     sys.modules["pack"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["pack"])

@@ -1,5 +1,7 @@
 """A small SD1.5 of random weights and the adapter files that fit it, run by ComfyUI's own sampler."""
 
+import comfy.cldm.cldm
+import comfy.controlnet
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sample
@@ -15,7 +17,17 @@ TEXT_WIDTH, IMAGE_WIDTH = 768, 64
 
 def small_model(dtype=torch.float32, channels=32):
     """All 16 slots of SD1.5, `channels` wide instead of 320."""
-    unet = {
+    config = comfy.supported_models.SD15(unet_config(dtype, channels))
+    config.set_inference_dtype(dtype, None)
+    torch.manual_seed(0)
+    model = config.get_model({}, "")
+    seed_weights(model.diffusion_model)
+    cpu = torch.device("cpu")
+    return comfy.model_patcher.CoreModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+def unet_config(dtype=torch.float32, channels=32) -> dict:
+    return {
         "image_size": 32,
         "in_channels": 4,
         "model_channels": channels,
@@ -36,18 +48,31 @@ def small_model(dtype=torch.float32, channels=32):
         "use_checkpoint": False,
         "out_channels": 4,
     }
-    config = comfy.supported_models.SD15(unet)
-    config.set_inference_dtype(dtype, None)
-    torch.manual_seed(0)
-    model = config.get_model({}, "")
+
+
+def seed_weights(module) -> None:
+    """Fan-in scaled normal weights, unit norms, no biases: activations of about one through every block."""
     with torch.no_grad():
-        for name, weight in model.diffusion_model.named_parameters():
-            norm = "norm" in name or ".0.weight" in name and weight.ndim == 1
-            weight.copy_(torch.ones_like(weight) if norm else torch.randn(weight.shape) * weight[0].numel() ** -0.5)
+        for name, weight in module.named_parameters():
             if name.endswith("bias"):
                 weight.zero_()
-    cpu = torch.device("cpu")
-    return comfy.model_patcher.CoreModelPatcher(model, load_device=cpu, offload_device=cpu)
+            elif weight.ndim == 1:
+                weight.fill_(1.0)
+            else:
+                weight.copy_(torch.randn(weight.shape) * weight[0].numel() ** -0.5)
+
+
+def controlnet(strength=0.5):
+    """A ControlNet of the small model's shape, with a hint, as ControlNetApply would set it."""
+    torch.manual_seed(4)
+    config = unet_config()
+    for key in ("out_channels", "transformer_depth_output"):
+        config.pop(key)
+    network = comfy.cldm.cldm.ControlNet(hint_channels=3, operations=comfy.ops.manual_cast, **config)
+    seed_weights(network)
+    control = comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
+    hint = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(8))
+    return control.copy().set_cond_hint(hint, strength)
 
 
 def adapter_state(model, seed=1, image_width=IMAGE_WIDTH, trained=True, tokens=4) -> dict[str, torch.Tensor]:
