@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .items import describe
 from .tagging import ItemTags
 
 _COLUMNS = ("row", "item_id", "title", "text", "picture", "image_tags", "text_tags", "thumbnail", "content")
@@ -29,6 +30,11 @@ class PoolItem:
     text: str
     picture: str
     tags: ItemTags
+
+    @property
+    def description(self) -> str:
+        """T_i, whose key the pool holds."""
+        return describe(self.title, self.text)
 
 
 @dataclass(frozen=True)

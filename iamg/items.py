@@ -26,14 +26,18 @@ class Item:
 
     @property
     def description(self) -> str:
-        """T_i: title and text as one text, without saying the title twice."""
-        head, rest = self.text[: len(self.title)], self.text[len(self.title) :]
-        if not self.title or (head.casefold() == self.title.casefold() and not rest[:1].isalnum()):
-            return self.text
-        if not self.text:
-            return self.title
-        stop = "" if self.title.endswith((".", "!", "?", "…")) else "."
-        return f"{self.title}{stop} {self.text}"
+        return describe(self.title, self.text)
+
+
+def describe(title: str, text: str) -> str:
+    """T_i: title and text as one text, without saying the title twice."""
+    head, rest = text[: len(title)], text[len(title) :]
+    if not title or (head.casefold() == title.casefold() and not rest[:1].isalnum()):
+        return text
+    if not text:
+        return title
+    stop = "" if title.endswith((".", "!", "?", "…")) else "."
+    return f"{title}{stop} {text}"
 
 
 def read_items(folder: Path, on_problem: Problem) -> Iterator[Item]:

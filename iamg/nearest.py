@@ -45,6 +45,11 @@ def build_index(path: Path, vectors: np.ndarray, exact_limit: int = EXACT_LIMIT)
     return description
 
 
+def cosines(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Cosines of unit rows (n, width) with a unit vector (width,); equal rows get equal cosines, unlike in BLAS."""
+    return np.einsum("ij,j->i", rows.astype(np.float64), query.astype(np.float64))
+
+
 class NearestRows:
     """Search over the memory-mapped rows of a pool."""
 
@@ -59,14 +64,12 @@ class NearestRows:
         with path.open("rb") as file:
             start = file.read(16)
         if start != _FOUR_CC[description["kind"]] + struct.pack("<iq", width, count):
-            raise ValueError(
-                f"{path.name} is no {description['kind']} index of {count} rows of width {width}"
-            )
+            raise ValueError(f"{path.name} is no {description['kind']} index of {count} rows of width {width}")
         try:
             self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:  # sizes in a damaged file ask for any memory
             raise ValueError(f"{path.name} is no readable index") from error
-        if self._index.code_size != 2 * width or self._stored(faiss) != count:
+        if not self._index.is_trained or self._index.code_size != 2 * width or self._stored(faiss) != count:
             raise ValueError(f"{path.name} does not hold {count} rows of width {width}")
 
     def nearest(
@@ -80,31 +83,28 @@ class NearestRows:
         fetch, probes = 2 * k + 8, self._probes
         while True:
             rows = self._candidates(query, fetch, probes)
-            similarities = self._cosines(rows, query)
+            similarities = cosines(self._vectors[rows], query)
             order = np.lexsort((rows, -similarities))
             rows, similarities = rows[order], similarities[order]
             passed = keep(rows)
-            found, cosines = rows[passed][:k], similarities[passed][:k]
+            rows_found, nearest = rows[passed][:k], similarities[passed][:k]
             whole_pool = fetch >= len(self._vectors) and probes >= self._lists
-            if whole_pool or (len(found) == k and cosines[-1] > similarities[-1] + ROUNDING):
-                return found, cosines
+            if whole_pool or (len(rows_found) == k and nearest[-1] > similarities[-1] + ROUNDING):
+                return rows_found, nearest
             fetch, probes = 2 * fetch, 2 * probes
 
     def _candidates(self, query: np.ndarray, fetch: int, probes: int) -> np.ndarray:
         import faiss
 
-        fetch = min(fetch, len(self._vectors))
-        if self._lists == 1:
-            _, rows = self._index.search(query[None], fetch)
-        else:
-            parameters = faiss.SearchParametersIVF(nprobe=min(probes, self._lists))
-            _, rows = self._index.search(query[None], fetch, params=parameters)
+        parameters = faiss.SearchParametersIVF(nprobe=min(probes, self._lists)) if self._lists > 1 else None
+        threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)  # one query has nothing to share, and on a busy machine the threads wait
+        try:
+            _, rows = self._index.search(query[None], min(fetch, len(self._vectors)), params=parameters)
+        finally:
+            faiss.omp_set_num_threads(threads)
         rows = rows[0]  # -1 where the probed lists hold fewer rows
         return rows[(rows >= 0) & (rows < len(self._vectors))]
-
-    def _cosines(self, rows: np.ndarray, query: np.ndarray) -> np.ndarray:
-        # einsum sums each row in the same order, so equal rows get equal cosines; a BLAS product does not
-        return np.einsum("ij,j->i", self._vectors[rows].astype(np.float64), query.astype(np.float64))
 
     def _stored(self, faiss) -> int:
         if self._lists == 1 and isinstance(self._index, faiss.IndexScalarQuantizer):

@@ -10,7 +10,7 @@ from PIL import Image
 from . import pool_files
 from .fingerprint import agree
 from .item_table import ItemRecord, ItemTable, PoolItem
-from .nearest import NearestRows
+from .nearest import NearestRows, cosines
 from .pictures import open_picture, resolve_inside
 from .pool_files import IMAGE_INDEX, IMAGE_VECTORS, ITEMS, TEXT_INDEX, TEXT_VECTORS
 from .vector_file import read_vectors
@@ -98,9 +98,7 @@ class EmbeddingPool:
         """The item of that id; ValueError when the pool has none."""
         row = self._items.row_of(item_id)
         if row is None:
-            raise ValueError(
-                f"pool '{self.name}' has no item {item_id!r}; choose one of its {len(self)} items"
-            )
+            raise ValueError(f"pool '{self.name}' has no item {item_id!r}; choose one of its {len(self)} items")
         return self._items.records([row])[0].item
 
     def contains(self, item_id: str) -> bool:
@@ -118,9 +116,7 @@ class EmbeddingPool:
         """The item's picture, longest side 256; ValueError when the file is not the one that was written."""
         path = resolve_inside(self.path, pool_files.thumbnail_path(row))
         if not path.is_file() or pool_files.checksum(path) != self.records([row])[0].thumbnail:
-            raise pool_files.damaged(
-                self.path, f"{pool_files.thumbnail_path(row)} does not hold what was written"
-            )
+            raise pool_files.damaged(self.path, f"{pool_files.thumbnail_path(row)} does not hold what was written")
         return open_picture(path)
 
     def check_encoders(self, text_probe: np.ndarray, image_probe: np.ndarray) -> None:
@@ -148,9 +144,7 @@ class EmbeddingPool:
                 problems.append(str(error))
         return problems
 
-    def _search(
-        self, index: NearestRows, query: np.ndarray, k: int, leave_out: LeaveOut | None
-    ) -> list[Neighbour]:
+    def _search(self, index: NearestRows, query: np.ndarray, k: int, leave_out: LeaveOut | None) -> list[Neighbour]:
         if k < 1:
             raise ValueError(f"k is {k}; retrieve at least 1 item")
         rows, similarities = index.nearest(query, k, self._filter(leave_out or LeaveOut()))
@@ -171,7 +165,7 @@ class EmbeddingPool:
         def keep(rows: np.ndarray) -> np.ndarray:
             kept = rows != (-1 if row is None else row)
             if picture is not None:
-                kept &= self.image_vectors[rows].astype(np.float32) @ picture < leave_out.near_duplicate
+                kept &= cosines(self.image_vectors[rows], picture) < leave_out.near_duplicate
             return kept
 
         return keep
@@ -186,7 +180,5 @@ def _unit(vector: np.ndarray, width: int, name: str) -> np.ndarray:
         )
     length = np.linalg.norm(vector.astype(np.float64))
     if not (np.isfinite(length) and length > 0):
-        raise ValueError(
-            f"the {name} has length {length}; check the encoder, which may overflow in half precision"
-        )
+        raise ValueError(f"the {name} has length {length}; check the encoder, which may overflow in half precision")
     return (vector / length).astype(np.float32)

@@ -20,12 +20,13 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPVision
 from iamg.crop import prepare
 from iamg_train.clip_files import text_model, vision_model
 from iamg_train.demo_catalogue import catalogue_items
-from iamg_train.demo_shapes import CHANNELS, CONTEXT, Shapes, unet_shapes, vae_shapes
+from iamg_train.demo_shapes import CHANNELS, CONTEXT, LATENT, VAE_CHANNELS, Shapes, unet_shapes, vae_shapes
 from iamg_train.encoders import ClipTokenizer, clip_pixels
 
 STORAGE = 1 << 20  # numbers that the whole CLIP Vision file is views of
 IMAGE_WIDTH = 768  # ViT-L/14's projection
 IMAGE_TOKENS = 4
+TEXTURE = 0.12  # of the noise that the U-Net predicts
 VAE_SCALE = 0.18215  # SD1.5's latents in TAESD's units
 
 
@@ -61,8 +62,10 @@ def make_demo_weights(folder: Path, seed: int = 0) -> WeightFiles:
 
 def checkpoint_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
     """An SD1.5 checkpoint: narrow U-Net, TAESD-shaped VAE, whole CLIP-L text tower; float16."""
-    unet = _random(unet_shapes(), generator, lambda key: 1.0)
-    vae = _random(vae_shapes(), generator, lambda key: 1.0)
+    unet = _random(unet_shapes(), generator, _unet_gain)
+    _pass_latent_through(unet)
+    vae = _random(vae_shapes(), generator, _vae_gain)
+    _show_latent_as_colours(vae)
     weights = {f"model.diffusion_model.{key}": tensor for key, tensor in unet.items()}
     weights |= {f"first_stage_model.{key}": tensor for key, tensor in vae.items()}
     weights |= {
@@ -89,6 +92,61 @@ def text_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
     ends = (tokens == tokens.max()).int().argmax(dim=1)
     weights["text_model.final_layer_norm.bias"] = -hidden[torch.arange(len(tokens)), ends].mean(dim=0).half()
     return weights
+
+
+def _unet_gain(key: str) -> float:
+    """Conditions count, and the last convolution adds its texture to the latent that passes through quietly."""
+    if ".attn2.to_out." in key:
+        return 6.0
+    return TEXTURE if key == "out.2.weight" else 1.0
+
+
+def _pass_latent_through(unet: dict[str, torch.Tensor]) -> None:
+    """Let the U-Net predict its own input as the noise, besides texture: sampling then stays in range.
+
+    The latent rides as (x, -x) on the first eight channels, over the outermost skip connection; the last
+    SiLU is undone, because silu(x) - silu(-x) = x.
+    """
+    pairs, last = range(2 * LATENT), "output_blocks.11."
+    unet["input_blocks.0.0.weight"][:10] = 0
+    unet[last + "0.skip_connection.weight"][:10] = 0  # ten channels: the first group of the last GroupNorm
+    unet[last + "0.out_layers.3.weight"][:10] = 0
+    unet[last + "1.proj_out.weight"][:10] = 0
+    unet["out.2.weight"][:, :10] = 0
+    for channel in pairs:
+        latent, sign = channel % LATENT, 1 if channel < LATENT else -1
+        unet["input_blocks.0.0.weight"][channel, latent, 1, 1] = sign
+        unet[last + "0.skip_connection.weight"][channel, CHANNELS + channel] = 1
+        unet["out.2.weight"][latent, channel, 1, 1] = sign * 0.8**0.5  # eight of ten channels vary
+
+
+def _vae_gain(key: str) -> float:
+    return 0.3 if key.endswith(".conv.4.weight") else 1.0
+
+
+def _show_latent_as_colours(vae: dict[str, torch.Tensor]) -> None:
+    """Let the decoder show the latent's four numbers as soft colours, besides texture.
+
+    They ride as (x, -x) on the first eight channels, which ReLUs leave whole as a pair.
+    """
+    decoder = {key.removeprefix("taesd_decoder."): tensor for key, tensor in vae.items() if "decoder" in key}
+    for key, tensor in decoder.items():
+        if key.endswith(".conv.4.weight"):
+            tensor[: 2 * LATENT] *= 0.1
+        elif key in ("7.weight", "12.weight", "17.weight"):  # after the upsamplings: a blur
+            tensor *= 0.2
+            tensor[: 2 * LATENT] = 0
+            for channel in range(VAE_CHANNELS):
+                tensor[channel, channel] += 1 / 9
+    decoder["1.weight"][: 2 * LATENT] = 0
+    colours = decoder["19.weight"][:, :LATENT, 1, 1] * 8
+    decoder["19.weight"] *= 0.5
+    decoder["19.weight"][:, : 2 * LATENT] = 0
+    for channel in range(2 * LATENT):
+        latent, sign = channel % LATENT, 1 if channel < LATENT else -1
+        decoder["1.weight"][channel, latent, 1, 1] = sign
+        decoder["19.weight"][:, channel, 1, 1] = sign * colours[:, latent]
+    decoder["19.bias"][:] = 0.5
 
 
 def vision_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:

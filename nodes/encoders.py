@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..iamg.crop import cuts_center, prepare
 from ..iamg.fingerprint import PROBE_TEXT, probe_image
-from ..iamg.interests import escape_prompt, fit_text
 from ..iamg.pool import EmbeddingPool
+from ..iamg.prompt_text import escape_prompt, fit_text
 
 
 class ClipText:

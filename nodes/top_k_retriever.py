@@ -3,8 +3,8 @@
 import torch
 from comfy_api.latest import io
 
-from ..iamg.interests import escape_prompt
 from ..iamg.pool import LeaveOut, Neighbour
+from ..iamg.prompt_text import escape_prompt
 from ..iamg.retrieval import Retrieved
 from . import sockets
 from .encoders import ComfyEncoders
@@ -69,7 +69,7 @@ class TopKRetriever(io.ComfyNode):
         retrieved = Retrieved(
             text_tokens,
             pooled,
-            encoders.text.encode_prompts([escape_prompt(encoders.fit_text(x.item.text)) for x in texts])[0],
+            encoders.text.encode_prompts([escape_prompt(encoders.fit_text(x.item.description)) for x in texts])[0],
             torch.from_numpy(pool.image_embeds([x.item.row for x in images])),
             texts,
             images,

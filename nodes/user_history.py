@@ -1,6 +1,9 @@
 """IAMGUserHistory: a catalogue user's last items, and the item to redraw for them."""
 
+from pathlib import Path
+
 from comfy_api.latest import io
+from PIL import Image
 
 from ..iamg.interactions import read_history
 from ..iamg.interests import item_tags
@@ -67,14 +70,14 @@ class IAMGUserHistory(io.ComfyNode):
         pictures = to_batch([_picture(path, item) for item in items], side=512)
         data = {
             "user_id": history.user_id,
-            "objective": {**_described(objective), "text": objective.text},
+            "objective": {**_described(objective), "text": objective.description},
             "history": [_described(item) for item in items],
         }
         return io.NodeOutput(
             [item.tags for item in items],
             pictures,
             to_tensor(_picture(path, objective)),
-            objective.text,
+            objective.description,
             [objective.tags],
             objective.item_id,
             ui=shown(cls, data, pictures),
@@ -85,11 +88,11 @@ def _described(item: PoolItem) -> dict:
     return {"item_id": item.item_id, "title": item.title, "tags": list(item_tags(item.tags))}
 
 
-def _picture(interactions, item: PoolItem):
-    try:
-        return open_picture(resolve_inside(interactions.parent, item.picture))
-    except FileNotFoundError as error:
+def _picture(interactions: Path, item: PoolItem) -> Image.Image:
+    path = resolve_inside(interactions.parent, item.picture)
+    if not path.is_file():
         raise FileNotFoundError(
-            f"the picture '{item.picture}' of item '{item.item_id}' is not in input/ beside '{interactions.name}'; put the "
+            f"the picture '{item.picture}' of item '{item.item_id}' is not beside '{interactions.name}' in input/; put the "
             "interactions file into the folder that the pool was built from"
-        ) from error
+        )
+    return open_picture(path)

@@ -2,8 +2,8 @@
 
 A picture becomes at most 128 pixels wide and high, in CIELAB (D65): lightness L* from 0 to 100, chroma C* from
 0 (gray) to about 130. Each pair of tags has two thresholds; between them neither is given. A near-white, even
-border is the background of a product photograph: it becomes the tag "white background", and everything else
-is measured on the rest.
+border is the background of a product photograph: it becomes the tag "white background", and colors and tones
+are measured on the rest; contrast and edges always belong to the whole picture.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,14 @@
 """A small SD1.5 of random weights and the adapter files that fit it, run by ComfyUI's own sampler."""
 
 import comfy.cldm.cldm
+import comfy.clip_vision
 import comfy.controlnet
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sample
+import comfy.sd
 import comfy.supported_models
 import torch
-from pack.iamg.adapter import Adapter
 from pack.nodes.adapter_weights import load
 from pack.nodes.cross_attention import cross_attention_slots
 from safetensors.torch import save_file
@@ -56,7 +57,7 @@ def seed_weights(module) -> None:
         for name, weight in module.named_parameters():
             if name.endswith("bias"):
                 weight.zero_()
-            elif weight.ndim == 1:
+            elif weight.ndim < 2:
                 weight.fill_(1.0)
             else:
                 weight.copy_(torch.randn(weight.shape) * weight[0].numel() ** -0.5)
@@ -130,4 +131,32 @@ def sample(model, positive=None, negative=None, size=(8, 8), batch=1, steps=2, c
         ).clone()
 
 
-__all__ = ["Adapter", "VisionOutput", "adapter", "adapter_state", "interest", "sample", "small_model", "text"]
+def small_clip(layers=2, seed=6):
+    """SD1.5's own CLIP class and tokenizer over a shallow tower of random weights, 768 wide."""
+    target = comfy.supported_models.SD15(unet_config()).clip_target()
+    options = {"clip_l_model_config": {"num_hidden_layers": layers, "intermediate_size": 256}}
+    clip = comfy.sd.CLIP(target, model_options=options)
+    torch.manual_seed(seed)
+    seed_weights(clip.cond_stage_model)
+    return clip
+
+
+def small_clip_vision(seed=7, width=IMAGE_WIDTH):
+    """ComfyUI's CLIP Vision class over two narrow layers of random weights."""
+    vision = comfy.clip_vision.ClipVisionModel(
+        {
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_attention_heads": 4,
+            "num_hidden_layers": 2,
+            "patch_size": 32,
+            "image_size": 224,
+            "num_channels": 3,
+            "hidden_act": "gelu",
+            "projection_dim": width,
+            "model_type": "clip_vision_model",
+        }
+    )
+    torch.manual_seed(seed)
+    seed_weights(vision.model)
+    return vision
