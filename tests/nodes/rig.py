@@ -147,12 +147,12 @@ def small_clip_vision(seed=7, width=IMAGE_WIDTH):
         {
             "hidden_size": 64,
             "intermediate_size": 128,
-            "num_attention_heads": 4,
+            "num_attention_heads": 1,
             "num_hidden_layers": 2,
             "patch_size": 32,
             "image_size": 224,
             "num_channels": 3,
-            "hidden_act": "gelu",
+            "hidden_act": "quick_gelu",
             "projection_dim": width,
             "model_type": "clip_vision_model",
         }
