@@ -8,6 +8,7 @@ import numpy as np
 
 EXACT_LIMIT = 50_000  # more rows than this get an IVF index
 RECALL_GOAL = 0.995  # of the 5 nearest, on rows of the pool that the IVF index was not trained on
+FEWEST_PROBES = 8  # queries are less typical of the pool than the rows that recall is measured on
 QUERIES = 256  # rows that the recall is measured on
 CHUNK = 16_384  # rows read at a time while an index is built
 ROUNDING = 2e-6  # faiss sums in float32, in another order than we do
@@ -114,10 +115,10 @@ class NearestRows:
 
 
 def _probes_for_recall(index, vectors: np.ndarray, held_out: np.ndarray) -> tuple[int, float]:
-    """Fewest lists (a power of two) that reach RECALL_GOAL among each held-out row's 5 nearest others."""
+    """Fewest lists, doubling from FEWEST_PROBES, that reach RECALL_GOAL among each held-out row's 5 nearest others."""
     queries = vectors[held_out].astype(np.float32)
     fifth_best = _fifth_best(vectors, queries)
-    probes = 1
+    probes = FEWEST_PROBES
     while True:
         index.nprobe = min(probes, index.nlist)
         similarities, _ = index.search(queries, 6)

@@ -89,6 +89,11 @@ class IAMGAdapterApply(io.ComfyNode):
         if start_percent > end_percent:
             raise ValueError(f"start_percent {start_percent} is after end_percent {end_percent}; swap them")
         _check_model(model, adapter.model)
+        if interest is not None and interest.shape[-1] != adapter.model.width:
+            raise ValueError(
+                f"the interest is {interest.shape[-1]}-d, but the adapter's tokens are {adapter.model.width}-d; connect the same "
+                "Load Adapter to Fuse Interests and to Apply Adapter"
+            )
         dtype = model.model.get_dtype_inference()
         with on_device(adapter) as (weights, device):
             image = weights.project_image(clip_vision_output.image_embeds.float().to(device))

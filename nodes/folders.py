@@ -1,5 +1,6 @@
 """ComfyUI's own folders that the nodes read and write; nothing outside them is ever touched."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,10 @@ from tempfile import mkdtemp
 
 import folder_paths
 
+from ..iamg.pictures import resolve_inside
 from ..iamg.scenarios import Scenario, load_scenarios
+
+log = logging.getLogger(__name__)
 
 ADAPTERS, POOLS, SCENARIOS = "ipadapter", "iamg_pools", "iamg_scenarios"
 EXTENSIONS = {ADAPTERS: {".safetensors", ".bin"}, POOLS: set(), SCENARIOS: {".toml"}}
@@ -22,9 +26,14 @@ def register_model_folders() -> None:
 
 
 def scenarios() -> dict[str, Scenario]:
-    """The built-in scenarios, then the user's own from models/iamg_scenarios/*.toml."""
-    names = folder_paths.get_filename_list(SCENARIOS)
-    return load_scenarios(*(Path(folder_paths.get_full_path_or_raise(SCENARIOS, name)) for name in names))
+    """The built-in scenarios, then the user's own from models/iamg_scenarios/*.toml; a broken file is logged."""
+    found = load_scenarios()
+    for name in folder_paths.get_filename_list(SCENARIOS):
+        try:
+            found |= load_scenarios(Path(folder_paths.get_full_path_or_raise(SCENARIOS, name)))
+        except ValueError as error:  # the node menu must not fall with it
+            log.error("%s; its scenarios are left out", error)
+    return found
 
 
 def pools() -> dict[str, Path]:
@@ -63,7 +72,8 @@ def interaction_files() -> list[str]:
 
 
 def input_path(relative: str) -> Path:
-    return Path(folder_paths.get_input_directory(), relative)
+    """A file or folder under input/; ValueError for a path that leads out of it."""
+    return resolve_inside(Path(folder_paths.get_input_directory()), relative)
 
 
 def tag_cache() -> Path:

@@ -30,6 +30,10 @@ class IAMGForeground(io.ComfyNode):
     def execute(cls, image, mask=None) -> io.NodeOutput:
         if mask is None:
             return io.NodeOutput(image, "No mask: the whole picture is used, background and all.")
+        if len(mask) not in (1, len(image)):
+            raise ValueError(
+                f"{len(mask)} masks do not fit {len(image)} pictures; give one mask, or one for each picture"
+            )
         size = image.shape[1:3]
         mask = F.interpolate(mask[:, None], size, mode="bilinear", antialias=True).movedim(1, -1).to(image)
         return io.NodeOutput(

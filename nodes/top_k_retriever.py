@@ -26,7 +26,11 @@ class TopKRetriever(io.ComfyNode):
             inputs=[
                 sockets.Pool.Input("pool", tooltip="The items to look among."),
                 io.Clip.Input("clip", tooltip="The CLIP that the pool was made with."),
-                io.String.Input("text", force_input=True, tooltip="The rewritten text (prompt of Interest Rewrite)."),
+                io.String.Input(
+                    "text",
+                    force_input=True,
+                    tooltip="The rewritten text (prompt of Interest Rewrite). Beyond 77 tokens it is not read.",
+                ),
                 io.ClipVision.Input("clip_vision", tooltip="The CLIP Vision model that the pool was made with."),
                 io.Image.Input("image", tooltip="The whole picture of the item, not only its foreground."),
                 io.Int.Input("top_k", default=5, min=1, max=100, tooltip="K: how many texts and how many pictures."),

@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 import torch
-from iamg.adapter import load_adapter
 from safetensors.torch import save_file
+
+from iamg.adapter import load_adapter
 
 WIDTH, IMAGE_WIDTH, TOKENS = 16, 12, 4
 CHANNELS = [8, 8, 32]

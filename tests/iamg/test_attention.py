@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from iamg.attention import FEW_KEYS, Term, decoupled_attention, multi_head_attention
 
 HEADS = 4

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from scipy.optimize import nnls
+
 from iamg.ira import InterestRetrieveAttention
 
 WIDTH, HEADS, K = 16, 4, 3
@@ -67,21 +69,17 @@ def test_masses_are_shares():
 def test_both_stages_train_the_same_three_matrices():
     ira, (text, retrieved_text, retrieved_image) = random_ira(), inputs()
     assert [name for name, _ in ira.named_parameters()] == ["to_q.weight", "to_k.weight", "to_v.weight"]
+    weights = list(ira.parameters())
+    fused = naive_stage(text, retrieved_text, ira)[0].detach()
 
-    def gradients(first, second):
-        ira.zero_grad()
-        interest = ira(text, retrieved_text if first else retrieved_text.detach(), retrieved_image)
-        loss = interest.tokens.square().sum() if second else ira._attend(text, retrieved_text)[0].square().sum()
-        loss.backward()
-        return [weight.grad.clone() for weight in ira.parameters()]
+    def gradients(query, retrieved):
+        """Of one stage alone: Eq 10 and Eq 11 are the same attention on other inputs."""
+        return torch.autograd.grad(ira._attend(query, retrieved)[0].square().sum(), weights)
 
-    first_alone, both = gradients(True, False), gradients(True, True)
-    assert all(gradient.abs().sum() > 0 for gradient in first_alone + both)
-    # the second stage reaches the matrices on its own account, not only through the first
-    fused = ira._attend(text, retrieved_text)[0].detach()
-    ira.zero_grad()
-    ira._attend(fused, retrieved_image)[0].square().sum().backward()
-    assert all(weight.grad.abs().sum() > 0 for weight in ira.parameters())
+    first, second = gradients(text, retrieved_text), gradients(fused, retrieved_image)
+    assert all(gradient.abs().sum() > 0 for gradient in (*first, *second))
+    whole = torch.autograd.grad(ira(text, retrieved_text, retrieved_image).tokens.square().sum(), weights)
+    assert all(not torch.allclose(a, b) for a, b in zip(whole, second, strict=True))  # the first stage adds its share
 
 
 def test_untrained_ira_gives_convex_mixes_of_the_retrieved_image_tokens():
@@ -93,8 +91,6 @@ def test_untrained_ira_gives_convex_mixes_of_the_retrieved_image_tokens():
             part = slice(head * WIDTH // HEADS, (head + 1) * WIDTH // HEADS)
             mixed, vertices = interest.tokens[b, :, part], tokens[b, :, part]
             # least squares with a sum-to-one row has a non-negative solution exactly for convex mixes
-            from scipy.optimize import nnls
-
             for row in mixed:
                 system = torch.cat([vertices.T, torch.ones(1, len(vertices))]).double().numpy()
                 target = torch.cat([row, torch.ones(1)]).detach().double().numpy()

@@ -531,6 +531,11 @@ def test_an_embedding_of_another_width_is_refused(model, adapter):
         apply(model, adapter, rig.VisionOutput(width=96))
 
 
+def test_an_interest_of_another_width_is_refused(model, adapter):
+    with pytest.raises(ValueError, match="interest is 64-d, but the adapter's tokens are 768-d"):
+        apply(model, adapter, interest=torch.zeros(1, 77, 64))
+
+
 def test_a_window_back_to_front_is_refused(model, adapter):
     with pytest.raises(ValueError, match="start_percent 0.8 is after end_percent 0.2"):
         apply(model, adapter, start_percent=0.8, end_percent=0.2)

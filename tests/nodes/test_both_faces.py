@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import rig
 import torch
+from pack.iamg.pool import EmbeddingPool
+from pack.nodes.encoders import ComfyEncoders
+from PIL import Image
+from safetensors.torch import save_file
+
 from iamg.items import Item as CliItem
 from iamg.pool_builder import build_pool as cli_build_pool
 from iamg.scenarios import load_scenarios
 from iamg.tagging import make_tagger
 from iamg_train.encoders import ClipEncoders
-from pack.iamg.pool import EmbeddingPool
-from pack.nodes.encoders import ComfyEncoders
-from PIL import Image
-from safetensors.torch import save_file
 
 COUNT = 10
 TEXTS = [

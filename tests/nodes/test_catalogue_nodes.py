@@ -14,6 +14,7 @@ from pack.iamg.interests import interest_tags
 from pack.iamg.tagging import ItemTags
 from pack.nodes.adapter_weights import on_device
 from pack.nodes.encoders import ClipText, ComfyEncoders
+from pack.nodes.folders import scenarios
 from pack.nodes.foreground import IAMGForeground
 from pack.nodes.interest_rewrite import InterestRewrite
 from pack.nodes.ira_fuse import IRAFuse
@@ -368,3 +369,23 @@ def test_a_foreground_stands_on_white():
     assert "50%" in note
     whole, note = IAMGForeground.execute(image).result
     assert whole is image and "No mask" in note
+    with pytest.raises(ValueError, match="2 masks do not fit 3 pictures"):
+        IAMGForeground.execute(image.expand(3, -1, -1, -1), mask.expand(2, -1, -1))
+
+
+# ---- what a workflow may reach
+
+
+@pytest.mark.parametrize("path", ["../interactions.csv", "/etc/passwd", "films/../../x.csv"])
+def test_a_path_that_leads_out_of_input_is_refused(pool, path):
+    with pytest.raises(ValueError, match="inside|outside|leads"):
+        IAMGUserHistory.execute(pool, path, "ada", "", 5, 4.0)
+
+
+def test_a_broken_scenario_file_is_logged_and_the_others_stay(comfy_folders, monkeypatch, caplog):
+    folder = comfy_folders / "scenarios"
+    folder.mkdir(exist_ok=True)
+    (folder / "broken.toml").write_text("[album cover]\nphi = 3")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "iamg_scenarios", ([str(folder)], {".toml"}))
+    folder_paths.filename_list_cache.pop("iamg_scenarios", None)
+    assert "movie poster" in scenarios() and "broken.toml" in caplog.text
