@@ -101,11 +101,9 @@ class Adapter(nn.Module):
             )
         return self.image_proj(image_embeds)
 
-    def null_image_tokens(self, pictures: int = 1) -> Tensor:
-        """Proj_img(0), what stands for no picture under classifier-free guidance: (1, pictures·tokens, width)."""
-        weight = self.image_proj.proj.weight
-        nothing = torch.zeros(1, self.image_width, device=weight.device)
-        return self.image_proj(nothing).repeat(1, pictures, 1)
+    def null_image_tokens(self, image_embeds: Tensor) -> Tensor:
+        """Proj_img(0), what stands for no picture under classifier-free guidance, in the shape of those pictures'."""
+        return self.project_image(torch.zeros_like(image_embeds))
 
     def keys_values(self, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(n, tokens, width) → key and value of every block, in the file's order."""

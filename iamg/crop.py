@@ -1,18 +1,24 @@
 """How a picture that is not square meets CLIP's square window (decision D16)."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CROPS = ("center_crop", "pad", "squash")
 
 
-def prepare(image: Image.Image, crop: str) -> torch.Tensor:
+def prepare(image: Image.Image, crop: str) -> "Tensor":
     """The picture as the float tensor (1, H, W, 3) in 0..1 that CLIP's preprocessing takes.
 
     `pad` sets the picture on a white square; the others leave it whole, because CLIP's preprocessing itself
     cuts the middle square out (`center_crop`) or squeezes the sides (`squash`): see `cuts_center`.
     """
+    import torch
+
     if crop not in CROPS:
         raise ValueError(f"crop is {crop!r}; choose one of {', '.join(CROPS)}")
     if crop == "pad" and image.width != image.height:

@@ -67,9 +67,7 @@ def read_history(
 def _read_users(path: Path) -> dict[str, list[_Interaction]]:
     """Each user's interactions, in the file's order."""
     if not path.is_file():
-        raise FileNotFoundError(
-            f"interactions file {path} does not exist; give a CSV with {','.join(COLUMNS)}"
-        )
+        raise FileNotFoundError(f"interactions file {path} does not exist; give a CSV with {','.join(COLUMNS)}")
     users = defaultdict(list)
     skipped = 0
     for user_id, event in _rows(path):
@@ -113,9 +111,7 @@ def _history(
     events: Iterable[_Interaction], known: Callable[[str], bool], objective: str | None, min_rating: float
 ) -> tuple[str | None, list[str]]:
     """The objective item (None when nothing was liked), and the liked items before it, newest first."""
-    newest_first = sorted(events, key=lambda event: event.timestamp)[
-        ::-1
-    ]  # later lines first within a timestamp
+    newest_first = sorted(events, key=lambda event: event.timestamp)[::-1]  # later lines first within a timestamp
     liked = [event for event in newest_first if event.liked(min_rating) and known(event.item_id)]
     if not objective and liked:
         objective = liked[0].item_id
@@ -124,14 +120,8 @@ def _history(
     return objective, list(dict.fromkeys(before))
 
 
-def _users_with(
-    users: dict[str, list[_Interaction]], known: Callable[[str], bool], k: int, min_rating: float
-) -> str:
+def _users_with(users: dict[str, list[_Interaction]], known: Callable[[str], bool], k: int, min_rating: float) -> str:
     """A few users whose latest liked item has k liked items before it."""
-    enough = (
-        name for name, events in users.items() if len(_history(events, known, None, min_rating)[1]) >= k
-    )
+    enough = (name for name, events in users.items() if len(_history(events, known, None, min_rating)[1]) >= k)
     names = list(islice(enough, 5))
-    return (
-        f"users with enough: {', '.join(names)}" if names else f"no user has {k} liked items before another"
-    )
+    return f"users with enough: {', '.join(names)}" if names else f"no user has {k} liked items before another"

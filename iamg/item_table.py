@@ -57,9 +57,7 @@ class ItemTable:
         sizes = "(SELECT count(*) FROM items), (SELECT min(row) FROM items), (SELECT max(row) FROM items)"
         try:
             self._database.execute("PRAGMA trusted_schema = OFF")
-            columns = [
-                column[0] for column in self._database.execute("SELECT * FROM items LIMIT 0").description
-            ]
+            columns = [column[0] for column in self._database.execute("SELECT * FROM items LIMIT 0").description]
             found = self._database.execute(f"SELECT {sizes}").fetchone()
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{path.name} holds no table of items ({error})") from error
@@ -93,9 +91,7 @@ class ItemTableWriter:
             self._database.executescript(_CREATE)
         except sqlite3.OperationalError as error:
             self._database.close()
-            raise ValueError(
-                f"{path.parent} cannot be written ({error}); is another process building it?"
-            ) from error
+            raise ValueError(f"{path.parent} cannot be written ({error}); is another process building it?") from error
         except sqlite3.DatabaseError:
             self._database.close()
             raise
@@ -117,9 +113,7 @@ class ItemTableWriter:
 
     def find(self, item_id: str) -> tuple[int, str] | None:
         """Row and content of an item."""
-        return self._database.execute(
-            "SELECT row, content FROM items WHERE item_id = ?", (item_id,)
-        ).fetchone()
+        return self._database.execute("SELECT row, content FROM items WHERE item_id = ?", (item_id,)).fetchone()
 
     def put(self, records: Sequence[ItemRecord]) -> None:
         """Adds records, or replaces those at the same rows."""

@@ -53,6 +53,10 @@ def build_pool(
     one, or a killed one, stopped. A pool of that name is replaced when the new one is whole. Raises
     ValueError when no item is left, or `destination` is a folder that is no pool.
     """
+    if destination.suffix in (pool_files.BUILDING, pool_files.REPLACED):
+        raise ValueError(
+            f"a pool's name cannot end in {destination.suffix}; choose another name than {destination.name}"
+        )
     pool_files.recover(destination)
     if destination.exists() and not (destination / pool_files.MANIFEST).is_file():
         raise ValueError(f"{destination} exists and is no pool; choose another name for the pool")
@@ -62,9 +66,7 @@ def build_pool(
         rows, skipped = _put_items(draft, maker, items, batch_size, progress)
         draft.remove(set(range(draft.count)) - rows)
         if not rows:
-            raise ValueError(
-                f"pool '{destination.name}' has no item: {len(skipped)} skipped{_first(skipped)}"
-            )
+            raise ValueError(f"pool '{destination.name}' has no item: {len(skipped)} skipped{_first(skipped)}")
         draft.finish(maker.manifest(skipped), exact_limit)
     pool_files.replace(destination, building)
     return BuildReport(len(rows), skipped)
@@ -94,9 +96,7 @@ def add_items(
         for field in ("crop", "tagger", "scenario"):
             built, given = base.manifest[field], maker.manifest([])[field]
             if built != given:
-                raise ValueError(
-                    f"pool '{base.name}' was built with {field} {built!r}, not {given!r}; use {built!r}"
-                )
+                raise ValueError(f"pool '{base.name}' was built with {field} {built!r}, not {given!r}; use {built!r}")
         with PoolDraft(building, {**maker.parameters(), "base": base.manifest["xxh3_64"]}, probes) as draft:
             rows, skipped = _put_items(draft, maker, items, batch_size, progress)
             rows |= _take_over(draft, base, rows, dropped=())
@@ -107,9 +107,7 @@ def add_items(
     return BuildReport(len(rows), skipped)
 
 
-def remove_items(
-    pool_path: Path, item_ids: Collection[str], *, exact_limit: int = EXACT_LIMIT
-) -> BuildReport:
+def remove_items(pool_path: Path, item_ids: Collection[str], *, exact_limit: int = EXACT_LIMIT) -> BuildReport:
     """Removes items from a pool; ValueError for an id it does not have, or when none would be left."""
     building = pool_files.building_folder(pool_path)
     with EmbeddingPool.open(pool_path) as base:
@@ -155,9 +153,7 @@ def _put_items(
     return rows, skipped
 
 
-def _put_batch(
-    draft: PoolDraft, maker: RowMaker, batch: list[LoadedItem]
-) -> tuple[set[int], list[tuple[str, str]]]:
+def _put_batch(draft: PoolDraft, maker: RowMaker, batch: list[LoadedItem]) -> tuple[set[int], list[tuple[str, str]]]:
     text, image = maker.embed(batch)
     usable = np.isfinite(text).all(axis=1) & np.isfinite(image).all(axis=1)
     reason = "an encoder gives no finite embedding for it; run the encoders in float32"
@@ -177,9 +173,7 @@ def _put_batch(
     return {record.item.row for record in records}, skipped
 
 
-def _take_over(
-    draft: PoolDraft, base: EmbeddingPool, replaced: Set[int], dropped: Collection[str]
-) -> set[int]:
+def _take_over(draft: PoolDraft, base: EmbeddingPool, replaced: Set[int], dropped: Collection[str]) -> set[int]:
     """Copies the base's items into the draft, but for those dropped or replaced; gives their rows."""
     taken = set()
     for sources in _batches(range(len(base)), COPIED_AT_ONCE):

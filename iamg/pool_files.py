@@ -13,6 +13,7 @@ TEXT_INDEX, IMAGE_INDEX = "text.faiss", "image.faiss"
 ITEMS = "items.sqlite"
 CHECKED_FILES = (TEXT_VECTORS, IMAGE_VECTORS, TEXT_INDEX, IMAGE_INDEX, ITEMS)
 FORMAT_VERSION = 1
+BUILDING, REPLACED = ".building", ".replaced"  # suffixes of the folders beside a pool that is being made
 
 _TYPES = {
     "version": int,
@@ -29,7 +30,7 @@ _TYPES = {
 
 
 def building_folder(pool: Path) -> Path:
-    return pool.with_name(f"{pool.name}.building")
+    return pool.with_name(pool.name + BUILDING)
 
 
 def thumbnail_path(row: int) -> str:
@@ -40,8 +41,7 @@ def thumbnail_path(row: int) -> str:
 def write_manifest(folder: Path, fields: dict[str, object]) -> None:
     """Writes pool.json: the fields, and size and checksum of each file and of the manifest itself."""
     files = {
-        name: {"bytes": (folder / name).stat().st_size, "xxh3_64": checksum(folder / name)}
-        for name in CHECKED_FILES
+        name: {"bytes": (folder / name).stat().st_size, "xxh3_64": checksum(folder / name)} for name in CHECKED_FILES
     }
     manifest = {"version": FORMAT_VERSION, **fields, "files": files}
     manifest["xxh3_64"] = _checksum_of_manifest(manifest)
@@ -104,25 +104,27 @@ def checksum(path: Path) -> str:
 
 def recover(pool: Path) -> None:
     """Puts the old pool back when a crash came between the two renames of `replace`."""
-    old = _old_folder(pool)
+    old = pool.with_name(pool.name + REPLACED)
     if not pool.exists() and (old / MANIFEST).is_file():
         os.rename(old, pool)
 
 
 def replace(pool: Path, building: Path) -> None:
     """Puts a finished folder in a pool's place; a failure leaves the old pool there, or for `recover`."""
-    old = _old_folder(pool)
+    old = pool.with_name(pool.name + REPLACED)
     if pool.exists():
-        if old.exists():
-            shutil.rmtree(old)
+        _delete_pool(old)
         os.rename(pool, old)
     os.rename(building, pool)
-    if old.exists():
-        shutil.rmtree(old)
+    _delete_pool(old)
 
 
-def _old_folder(pool: Path) -> Path:
-    return pool.with_name(f"{pool.name}.old")
+def _delete_pool(folder: Path) -> None:
+    """Deletes what is left of a replaced pool, and nothing else that a user may keep under that name."""
+    if folder.exists():
+        if not any((folder / name).exists() for name in (MANIFEST, *CHECKED_FILES, "thumbs")):
+            raise ValueError(f"{folder} is in the way and is no pool; move it elsewhere")
+        shutil.rmtree(folder)
 
 
 def _problem_with(manifest: object) -> str | None:

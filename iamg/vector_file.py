@@ -27,9 +27,7 @@ def read_vectors(path: Path, width: int, count: int) -> tuple[np.ndarray, np.nda
     with path.open("rb") as file:
         if file.read(HEADER_BYTES) != _header(width, count) or path.stat().st_size != expected:
             raise ValueError(f"{path.name} does not hold {count} embeddings of width {width}")
-    return read_probe(path, width), np.memmap(
-        path, np.float16, mode="r", offset=_rows_at(width), shape=(count, width)
-    )
+    return read_probe(path, width), np.memmap(path, np.float16, mode="r", offset=_rows_at(width), shape=(count, width))
 
 
 def read_probe(path: Path, width: int) -> np.ndarray:

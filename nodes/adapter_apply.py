@@ -96,10 +96,10 @@ class IAMGAdapterApply(io.ComfyNode):
             )
         dtype = model.model.get_dtype_inference()
         with on_device(adapter) as (weights, device):
-            image = weights.project_image(clip_vision_output.image_embeds.float().to(device))
-            image = image.flatten(0, 1)[None]  # several pictures: their tokens end to end
-            null = weights.null_image_tokens(image.shape[1] // weights.image_proj.tokens)
-            image_pairs = _stored(weights.keys_values(torch.cat([null, image])), dtype)
+            embeds = clip_vision_output.image_embeds.float().to(device)
+            sides = weights.null_image_tokens(embeds), weights.project_image(embeds)
+            # several pictures: their tokens end to end
+            image_pairs = _stored(weights.keys_values(torch.stack([side.flatten(0, 1) for side in sides])), dtype)
             interest_pairs = [] if interest is None else _stored(weights.keys_values(interest.to(device)), dtype)
         application = Application(
             image_pairs,

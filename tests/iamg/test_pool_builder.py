@@ -244,6 +244,26 @@ def test_folders_that_are_no_pool_are_never_touched(folder, pool):
         shutil.rmtree(path)
 
 
+def test_a_folder_where_the_old_pool_goes_is_never_touched(folder, pool):
+    build(folder, pool)
+    before = contents(pool)
+    aside = pool.with_name("tiny.replaced")
+    aside.mkdir()
+    (aside / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(ValueError, match="tiny.replaced is in the way"):
+        build(folder, pool, HashEncoders(seed=1))
+    assert [entry.name for entry in aside.iterdir()] == ["holiday.jpg"]
+    shutil.rmtree(aside)
+    shutil.rmtree(pool_files.building_folder(pool))
+    assert contents(pool) == before
+
+
+@pytest.mark.parametrize("name", ["tiny.building", "tiny.replaced"])
+def test_names_kept_for_building_are_refused(folder, pool, name):
+    with pytest.raises(ValueError, match="cannot end in"):
+        build(folder, pool.with_name(name))
+
+
 def test_a_damaged_draft_is_begun_anew(folder, pool):
     for name in (pool_files.ITEMS, pool_files.TEXT_VECTORS):
         with pytest.raises(Stop):

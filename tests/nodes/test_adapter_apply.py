@@ -51,7 +51,10 @@ class NaiveEquation13:
     def __init__(self, state, index, vision, interest, weights, mask=None):
         adapter = Adapter(state)
         self.block = list(adapter.ip_adapter.values())[index]
-        self.tokens = {0: adapter.project_image(vision.image_embeds), 1: adapter.null_image_tokens()}
+        self.tokens = {
+            0: adapter.project_image(vision.image_embeds),
+            1: adapter.project_image(torch.zeros(1, rig.IMAGE_WIDTH)),
+        }
         self.interest, self.weights, self.mask = interest, weights, mask
 
     def __call__(self, query, key, value, options):
@@ -94,6 +97,18 @@ def test_the_sampler_gives_equation_13(model, adapter, weights, batch):
     patched = apply(model, adapter, **dict(zip(NAMES, weights, strict=False)))
     expected = rig.sample(naive(model, weights), batch=batch)
     assert close(rig.sample(patched, batch=batch), expected)
+
+
+def test_several_pictures_are_their_tokens_end_to_end(model, adapter):
+    vision = rig.VisionOutput(pictures=3)
+    expected = naive(model, (1.0, 1.0, 0.2))
+    weights = Adapter(rig.adapter_state(model))
+    for block in expected.model_options["transformer_options"]["patches_replace"]["attn2"].values():
+        nothing = weights.project_image(torch.zeros(3, rig.IMAGE_WIDTH))
+        block.tokens = {
+            kind: x.reshape(1, 12, -1) for kind, x in ((0, weights.project_image(vision.image_embeds)), (1, nothing))
+        }
+    assert close(rig.sample(apply(model, adapter, vision)), rig.sample(expected))
 
 
 def test_a_pooled_interest_is_one_token(model, adapter):

@@ -1,0 +1,102 @@
+"""`iamg-train pool build | info | verify`."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from iamg.items import read_items
+from iamg.pool import EmbeddingPool
+from iamg.pool_builder import BuildReport, build_pool
+from iamg.scenarios import load_scenarios
+from iamg.tagging import make_tagger
+from iamg_train.encoders import ClipEncoders
+
+SHOWN_PROBLEMS = 10
+
+console = Console()
+
+
+def build(arguments: Namespace) -> int:
+    destination = arguments.out / (arguments.name or arguments.items.resolve().name)
+    report = build_from_folder(arguments, arguments.items, destination)
+    console.print(f"pool [bold]{destination}[/]: {report.count} items")
+    return 0
+
+
+def info(arguments: Namespace) -> int:
+    with EmbeddingPool.open(arguments.pool) as pool:
+        table = Table("pool", pool.name, show_edge=False)
+        table.add_row("items", str(len(pool)))
+        table.add_row("text embeddings", f"{pool.text_width}-d, {pool.manifest['index']['text']['kind']} search")
+        table.add_row("image embeddings", f"{pool.image_width}-d, {pool.manifest['index']['image']['kind']} search")
+        table.add_row("crop", pool.crop)
+        table.add_row("scenario", pool.scenario)
+        table.add_row("tagger", str(pool.tagger))
+        table.add_row("skipped when built", str(len(pool.manifest["skipped"])))
+    console.print(table)
+    return 0
+
+
+def verify(arguments: Namespace) -> int:
+    """1 with the problems listed where the pool is not as it was written."""
+    try:
+        with EmbeddingPool.open(arguments.pool) as pool:
+            count, problems = len(pool), pool.verify()
+    except ValueError as error:
+        count, problems = 0, [str(error)]
+    for problem in problems:
+        console.print(problem, style="red", markup=False)
+    if not problems:
+        console.print(f"pool {arguments.pool}: {count} items, every file is as it was written")
+    return bool(problems)
+
+
+def build_from_folder(arguments: Namespace, items: Path, destination: Path) -> BuildReport:
+    """Build a pool as the arguments say, with a progress bar, and tell what was skipped."""
+    unreadable: list[tuple[str, str]] = []
+    total = sum(1 for _ in read_items(items, lambda name, reason: unreadable.append((name, reason))))
+    encoders = load_encoders(arguments)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with progress_bar() as bar:
+        task = bar.add_task(f"embedding {total} items", total=total)
+        report = build_pool(
+            destination,
+            read_items(items, lambda name, reason: None),
+            items,
+            encoders,
+            make_tagger(arguments.tagger),
+            load_scenarios()[arguments.scenario],
+            batch_size=arguments.batch_size,
+            progress=lambda done, _: bar.update(task, completed=done),
+        )
+    _tell_skipped([*unreadable, *report.skipped])
+    return report
+
+
+def load_encoders(arguments: Namespace) -> ClipEncoders:
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(automatic if arguments.device == "auto" else arguments.device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device '{arguments.device}' cannot be used: {str(error).splitlines()[0]}") from None
+    dtype = getattr(torch, arguments.dtype)
+    return ClipEncoders(arguments.checkpoint, arguments.clip_vision, arguments.crop, device, dtype)
+
+
+def progress_bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
+def _tell_skipped(skipped: list[tuple[str, str]]) -> None:
+    if skipped:
+        console.print(f"[yellow]{len(skipped)} skipped:[/]")
+    for name, reason in skipped[:SHOWN_PROBLEMS]:
+        console.print(f"  {name}: {reason}", markup=False)
+    if len(skipped) > SHOWN_PROBLEMS:
+        console.print(f"  ... and {len(skipped) - SHOWN_PROBLEMS} more")
