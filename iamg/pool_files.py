@@ -122,7 +122,8 @@ def replace(pool: Path, building: Path) -> None:
 def _delete_pool(folder: Path) -> None:
     """Deletes what is left of a replaced pool, and nothing else that a user may keep under that name."""
     if folder.exists():
-        if not any((folder / name).exists() for name in (MANIFEST, *CHECKED_FILES, "thumbs")):
+        left = {path.name for path in folder.iterdir()}
+        if left and not left & {MANIFEST, *CHECKED_FILES, "thumbs"}:
             raise ValueError(f"{folder} is in the way and is no pool; move it elsewhere")
         shutil.rmtree(folder)
 

@@ -51,8 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(commands, name: str, run: Callable, help_text: str) -> argparse.ArgumentParser:
-    formatter = argparse.ArgumentDefaultsHelpFormatter
-    command = commands.add_parser(name, help=help_text, description=help_text, formatter_class=formatter)
+    command = commands.add_parser(name, help=help_text, description=help_text, formatter_class=_Help)
     command.set_defaults(run=run, after_interrupt="run the same command again to go on")
     return command
 
@@ -92,7 +91,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     weights.add_argument("--clip-vision", type=Path, metavar="FILE", help="the CLIP Vision of the adapter")
     weights.add_argument("--ip-adapter", type=Path, metavar="FILE", help="a stock IP-Adapter, or one trained here")
     drawing = command.add_argument_group("drawing")
-    drawing.add_argument("--interest-weights", nargs="+", type=float, default=[0.0, 0.2], metavar="L", help="lambda2")
+    drawing.add_argument("--interest-weights", nargs="+", type=float, default=[0.0, 0.2], metavar="L", help="lambda2, a picture each")
     drawing.add_argument("--top-k", type=_positive, default=5, help="K: texts and pictures retrieved")
     drawing.add_argument("--steps", type=_positive, default=12, help="DDIM steps; 50 with real weights")
     drawing.add_argument("--width", type=_positive, default=256, help="pixels; 512 with real weights")
@@ -100,6 +99,13 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     drawing.add_argument("--seed", type=int, default=0, help="of the noise, and of random weights")
     command.add_argument("--server", metavar="URL", help="a ComfyUI that runs already (default: start one)")
     command.add_argument("--out", type=Path, default=Path("demo"), help="where everything is put")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def _positive(text: str) -> int:

@@ -131,7 +131,15 @@ def started(comfyui: Path, base: Path, log: Path, cpu: bool) -> Iterator[ComfySe
     Raises RuntimeError with the end of its log when it does not come up.
     """
     port = _free_port()
-    command = [sys.executable, "-u", str(comfyui / "main.py"), "--port", str(port), "--disable-auto-launch", "--disable-api-nodes"]
+    command = [
+        sys.executable,
+        "-u",
+        str(comfyui / "main.py"),
+        "--port",
+        str(port),
+        "--disable-auto-launch",
+        "--disable-api-nodes",
+    ]
     command += ["--base-directory", str(base), "--database-url", f"sqlite:///{base / 'comfyui.db'}"]
     command += ["--cpu"] if cpu else []
     with open(log, "wb") as lines:

@@ -17,11 +17,16 @@ from iamg_train.clip_files import read_weights, text_model, vision_model
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
+
 class ClipEncoders:
     """Encodes items for a pool as ComfyUI's CLIPTextEncode and CLIPVisionEncode do (decisions D1, D2, D16)."""
 
     def __init__(
-        self, checkpoint: Path, clip_vision: Path, crop: str = "center_crop", device: str = "cpu",
+        self,
+        checkpoint: Path,
+        clip_vision: Path,
+        crop: str = "center_crop",
+        device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ):
         self.crop, self.device, self.dtype = crop, device, dtype

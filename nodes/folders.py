@@ -9,6 +9,7 @@ from tempfile import mkdtemp
 import folder_paths
 
 from ..iamg.pictures import resolve_inside
+from ..iamg.pool_files import BUILDING, MANIFEST, REPLACED
 from ..iamg.scenarios import Scenario, load_scenarios
 
 log = logging.getLogger(__name__)
@@ -40,8 +41,9 @@ def pools() -> dict[str, Path]:
     """Every pool in models/iamg_pools by name, the user's first folder winning."""
     found = {}
     for root in map(Path, folder_paths.get_folder_paths(POOLS)):
-        for manifest in sorted(root.glob("*/pool.json")):
-            found.setdefault(manifest.parent.name, manifest.parent)
+        for manifest in sorted(root.glob(f"*/{MANIFEST}")):
+            if not manifest.parent.name.endswith((BUILDING, REPLACED)):
+                found.setdefault(manifest.parent.name, manifest.parent)
     return found
 
 

@@ -387,5 +387,5 @@ def test_a_broken_scenario_file_is_logged_and_the_others_stay(comfy_folders, mon
     folder.mkdir(exist_ok=True)
     (folder / "broken.toml").write_text("[album cover]\nphi = 3")
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "iamg_scenarios", ([str(folder)], {".toml"}))
-    folder_paths.filename_list_cache.pop("iamg_scenarios", None)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     assert "movie poster" in scenarios() and "broken.toml" in caplog.text

@@ -1,0 +1,80 @@
+// Writes workflows/api/<name>.json from every workflows/<name>.json, through ComfyUI's own frontend.
+//
+//   npm install playwright-core                                   in a folder outside the repository
+//   node <repository>/scripts/export_workflows.mjs [--thumbnails] [http://127.0.0.1:8188]       from there
+//
+// Needs Debian's chromium (or CHROMIUM=<path>) and a running ComfyUI 0.30.0 that has this pack. With --thumbnails it
+// also runs every workflow at 2 steps and writes workflows/<name>.jpg; then ComfyUI needs the files the workflows
+// name, which for liked_1.png ... and redraw.png may be posters of the demo's catalogue.
+
+import { readFile, readdir, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const { chromium } = createRequire(path.join(process.cwd(), 'x'))('playwright-core')
+const FOLDER = fileURLToPath(new URL('../workflows', import.meta.url))
+const WIDTH = 900
+const HEIGHT = 600
+const FIRST_GROUP = { interest_sweep: 5 } // where a thumbnail begins; else at the second group
+const SMALL = { steps: 2, width: 256, height: 256, batch_size: 1 }
+
+const withThumbnails = process.argv.includes('--thumbnails')
+const server = process.argv.slice(2).find((argument) => argument.startsWith('http')) ?? 'http://127.0.0.1:8188'
+
+async function open(browser, workflow) {
+  const page = await browser.newPage({ viewport: { width: WIDTH, height: HEIGHT }, deviceScaleFactor: 2 })
+  page.on('pageerror', (error) => { throw error })
+  await page.goto(server, { waitUntil: 'domcontentloaded' })
+  await page.waitForFunction(() => window.app?.graph && window.app.vueAppReady, null, { timeout: 60_000 })
+  await page.evaluate((graph) => window.app.loadGraphData(graph), workflow)
+  await page.waitForTimeout(2000) // growing inputs settle
+  return page
+}
+
+async function run(page) {
+  await page.evaluate(async (small) => {
+    for (const node of window.app.graph.nodes)
+      for (const widget of node.widgets ?? []) widget.value = small[widget.name] ?? widget.value
+    await window.app.queuePrompt(0, 1)
+  }, SMALL)
+  let queue
+  do {
+    await page.waitForTimeout(1000)
+    queue = await (await fetch(`${server}/queue`)).json()
+  } while (queue.queue_running.length + queue.queue_pending.length)
+  await page.waitForTimeout(3000) // pictures arrive
+}
+
+async function thumbnail(page, name) {
+  await page.evaluate(([group, ratio]) => {
+    const { canvas, graph } = window.app
+    const groups = graph.groups
+    const left = groups[Math.min(group, groups.length - 1)].pos[0] - 20
+    const top = Math.min(...groups.map((x) => x.pos[1])) - 20
+    const bottom = Math.max(...groups.map((x) => x.pos[1] + x.size[1])) + 20
+    const element = document.body.appendChild(canvas.canvas) // alone on the page
+    element.style.cssText = 'position: fixed; inset: 0; z-index: 100000'
+    canvas.low_quality_zoom_threshold = 0
+    canvas.min_font_size_for_lod = 0
+    canvas.ds.scale = window.innerHeight / (bottom - top)
+    canvas.ds.offset = [-left, -top]
+    canvas.draw(true, true)
+  }, [FIRST_GROUP[name] ?? 1, WIDTH / HEIGHT])
+  await page.waitForTimeout(2000)
+  await page.screenshot({ path: path.join(FOLDER, `${name}.jpg`), type: 'jpeg', quality: 60 })
+}
+
+const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
+const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--enable-unsafe-swiftshader'] })
+for (const file of (await readdir(FOLDER)).filter((x) => x.endsWith('.json'))) {
+  const page = await open(browser, JSON.parse(await readFile(path.join(FOLDER, file), 'utf8')))
+  const { output } = await page.evaluate(() => window.app.graphToPrompt())
+  await writeFile(path.join(FOLDER, 'api', file), JSON.stringify(output, null, 2) + '\n')
+  if (withThumbnails) {
+    await run(page)
+    await thumbnail(page, path.parse(file).name)
+  }
+  await page.close()
+}
+await browser.close()
