@@ -14,10 +14,13 @@ FEW_KEYS = 16
 
 
 class Term(NamedTuple):
-    """One weighted attention of Eq 13, `weight · Attn(query, key, value)`."""
+    """One weighted attention of Eq 13, `weight · Attn(query, key, value)`.
 
-    key: Tensor  # (1 or rows, tokens, channels)
-    value: Tensor  # (1 or rows, tokens, channels)
+    Rows that share their keys are a group; the queries of a group are one long sequence.
+    """
+
+    key: Tensor  # (groups, tokens, channels); the rows are this many groups of equal size, one after the other
+    value: Tensor  # (groups, tokens, channels)
     weight: float | Tensor  # a number, or a mask (1 or rows, positions, 1) already scaled by it
 
 
@@ -58,9 +61,8 @@ def decoupled_attention(
 
 
 def _add_attention(out: Tensor, query: Tensor, term: Term, heads: int, attend: Attend) -> None:
-    shared = term.key.shape[0] == 1  # rows that share their keys are one long sequence of queries
-    merged = query.flatten(0, 1).unsqueeze(0) if shared else query
-    attended = attend(merged, term.key, term.value, heads).view_as(query)
+    grouped = query.reshape(len(term.key), -1, query.shape[2])
+    attended = attend(grouped, term.key, term.value, heads).view_as(query)
     if isinstance(term.weight, Tensor):
         out.addcmul_(attended, term.weight.to(attended.dtype))
     else:
@@ -73,19 +75,18 @@ def _add_few_key_attention(out: Tensor, query: Tensor, term: Term, heads: int, p
     Both products then run over whole channels: no head is split off, and the sum is part of the second one.
     """
     groups, tokens, channels = term.key.shape
-    positions = query.shape[1]
     head_dim = channels // heads
-    diagonal = torch.eye(heads, dtype=query.dtype, device=query.device)[None, :, None, :, None]
-    keys = term.key.view(groups, 1, tokens, heads, head_dim).permute(0, 3, 4, 1, 2) * diagonal.mul(head_dim**-0.5)
-    values = term.value.view(groups, 1, tokens, heads, head_dim) * diagonal.view(1, heads, 1, heads, 1)
-    keys = keys.reshape(groups, channels, heads * tokens)
-    values = values.reshape(groups, heads * tokens, channels)
+    diagonal = torch.eye(heads, dtype=query.dtype, device=query.device).view(1, heads, 1, heads, 1)
+    keys = term.key.view(groups, 1, tokens, heads, head_dim) * (diagonal * head_dim**-0.5)
+    values = term.value.view(groups, 1, tokens, heads, head_dim) * diagonal
+    keys, values = (x.view(groups, heads * tokens, channels) for x in (keys, values))
 
     grouped = query.reshape(groups, -1, channels)
-    logits = torch.bmm(grouped.to(precision), keys.to(precision)) if precision else torch.bmm(grouped, keys)
-    shares = logits.unflatten(2, (heads, tokens)).softmax(-1).to(query.dtype).flatten(2)
+    if precision is not None:
+        grouped, keys = grouped.to(precision), keys.to(precision)
+    shares = torch.bmm(grouped, keys.transpose(1, 2)).unflatten(2, (heads, tokens)).softmax(-1).to(query.dtype)
     if isinstance(term.weight, Tensor):
-        shares = (shares.view(-1, positions, heads * tokens) * term.weight.to(shares.dtype)).view_as(shares)
-        out.view(groups, -1, channels).baddbmm_(shares, values)
-    else:
-        out.view(groups, -1, channels).baddbmm_(shares, values, alpha=term.weight)
+        shares = shares.view(*query.shape[:2], heads, tokens) * term.weight.to(query.dtype).unsqueeze(3)
+    weight = 1.0 if isinstance(term.weight, Tensor) else term.weight
+    shares = shares.reshape(groups, -1, heads * tokens)
+    out.view(groups, -1, channels).baddbmm_(shares, values, alpha=weight)

@@ -91,7 +91,9 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     weights.add_argument("--clip-vision", type=Path, metavar="FILE", help="the CLIP Vision of the adapter")
     weights.add_argument("--ip-adapter", type=Path, metavar="FILE", help="a stock IP-Adapter, or one trained here")
     drawing = command.add_argument_group("drawing")
-    drawing.add_argument("--interest-weights", nargs="+", type=float, default=[0.0, 0.2], metavar="L", help="lambda2, a picture each")
+    drawing.add_argument(
+        "--interest-weights", nargs="+", type=float, default=[0.0, 0.2], metavar="L", help="lambda2, a picture each"
+    )
     drawing.add_argument("--top-k", type=_positive, default=5, help="K: texts and pictures retrieved")
     drawing.add_argument("--steps", type=_positive, default=12, help="DDIM steps; 50 with real weights")
     drawing.add_argument("--width", type=_positive, default=256, help="pixels; 512 with real weights")

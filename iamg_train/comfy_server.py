@@ -1,6 +1,7 @@
 """A ComfyUI server: started for a while or attached to, fed with prompts over its HTTP API."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -144,6 +145,7 @@ def started(comfyui: Path, base: Path, log: Path, cpu: bool) -> Iterator[ComfySe
     command += ["--cpu"] if cpu else []
     with open(log, "wb") as lines:
         process = subprocess.Popen(command, cwd=comfyui, stdin=subprocess.DEVNULL, stdout=lines, stderr=lines)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that `finally` runs
     try:
         server = ComfyServer(f"http://127.0.0.1:{port}")
         _wait_until_ready(server, process, log)
@@ -155,6 +157,7 @@ def started(comfyui: Path, base: Path, log: Path, cpu: bool) -> Iterator[ComfySe
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _wait_until_ready(server: ComfyServer, process: subprocess.Popen, log: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 from argparse import Namespace
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -46,15 +47,17 @@ class Task:
 
 
 def run(arguments: Namespace) -> int:
+    comfyui = None if arguments.server else find_comfyui()
     task = prepare(arguments)
-    with EmbeddingPool.open(task.pool) as pool, connected(arguments, task) as server:
-        histories = choose(arguments, task, pool)
-        prompt = fill(read_workflow(), arguments, task)
-        check_models(server, prompt)
-        upload(server, task, pool, histories)
-        results = [draw(server, prompt, history, arguments, pool) for history in histories]
     page = arguments.out / "index.html"
-    write_page(page, results, pool_size=len(pool), random_weights=task.random_weights)
+    with EmbeddingPool.open(task.pool) as pool:
+        histories = choose(arguments, task, pool)
+        with connected(arguments.server, comfyui, arguments.out.resolve() / "comfyui", task) as server:
+            prompt = fill(read_workflow(), arguments, task)
+            check_models(server, prompt)
+            upload(server, task, pool, histories)
+            results = [draw(server, prompt, history, arguments, pool) for history in histories]
+        write_page(page, results, pool_size=len(pool), random_weights=task.random_weights)
     console.print(f"open [bold]{page}[/]")
     return 0
 
@@ -111,13 +114,11 @@ def is_current(pool: Path, arguments: Namespace, items: Path) -> bool:
 
 
 @contextmanager
-def connected(arguments: Namespace, task: Task):
-    """The ComfyUI to draw with: the one at --server, else one started for the demo."""
-    if arguments.server:
-        yield comfy_server.attach(arguments.server)
+def connected(url: str | None, comfyui: Path | None, base: Path, task: Task) -> Iterator[ComfyServer]:
+    """The ComfyUI to draw with: the one at `url`, else one started from `comfyui` with base directory `base`."""
+    if url:
+        yield comfy_server.attach(url)
         return
-    comfyui = find_comfyui()
-    base = arguments.out.resolve() / "comfyui"
     lay_out(base, task)
     log = base / "comfyui.log"
     with console.status(f"starting ComfyUI (log: {log})") as status:

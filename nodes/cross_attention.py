@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,24 +43,22 @@ class Application:
     def active(self, step: "Step") -> bool:
         return self.window is None or self.window[1] <= step.sigma <= self.window[0]
 
-    def terms(self, index: int, query: Tensor, unconditional: bool, size: Size, area: Area | None) -> list[Term]:
-        """The image and interest terms of block `index` for the rows of one conditioning.
+    def image_term(self, index: int, query: Tensor, groups: "Groups") -> Term | None:
+        """Block `index`'s picture for every row: the null tokens on the negative side."""
+        if not self.image_weight:
+            return None
+        image, _, mask = self._on(query)
+        key, value = (torch.stack([x[0 if negative else 1] for negative in groups.negative]) for x in image[index])
+        weight = self.image_weight if mask is None else self.image_weight * self._mask_at_block(mask, groups)
+        return Term(key, value, weight)
 
-        unconditional: the negative side, whose interest is zero and needs no term. size: the block's height and
-        width. area: the conditioning's part of the picture, None for the whole.
-        """
-        image, interest, mask = self._on(query)
-        terms = []
-        if self.image_weight:
-            row = slice(0, 1) if unconditional else slice(1, 2)
-            key, value = image[index]
-            terms.append(Term(key[row], value[row], self.image_weight))
-        if interest and self.interest_weight and not unconditional:
-            terms.append(Term(*interest[index], self.interest_weight))
-        if mask is not None and terms:
-            shade = self._mask_at_block(mask, query.shape[0], size, area)
-            terms = [term._replace(weight=shade * term.weight) for term in terms]
-        return terms
+    def interest_term(self, index: int, query: Tensor, groups: "Groups") -> Term | None:
+        """Block `index`'s interest, for rows of the positive side only: the null interest is zero."""
+        _, interest, mask = self._on(query)
+        if not (interest and self.interest_weight):
+            return None
+        weight = self.interest_weight if mask is None else self.interest_weight * self._mask_at_block(mask, groups)
+        return Term(*interest[index], weight)
 
     def release(self) -> None:
         self._cast.clear()
@@ -74,18 +73,30 @@ class Application:
             self._cast[place] = image, interest, mask
         return self._cast[place]
 
-    def _mask_at_block(self, mask: Tensor, rows: int, size: Size, area: Area | None) -> Tensor:
-        """The mask as the block sees it: (1 or rows, positions, 1)."""
-        key = (mask.device, size, area)
+    def _mask_at_block(self, mask: Tensor, groups: "Groups") -> Tensor:
+        """The mask as the block sees it in these groups' rows: (groups · rows, positions, 1)."""
+        return torch.cat([self._mask_in_area(mask, groups, area) for area in groups.areas])
+
+    def _mask_in_area(self, mask: Tensor, groups: "Groups", area: Area | None) -> Tensor:
+        key = (mask.device, groups.size, area)
         if key not in self._cast:
             shade = mask[:, None]
             if area is not None:
                 (height, width, top, left), latent_size = area
                 shade = F.interpolate(shade, latent_size, mode="bilinear", antialias=True)
                 shade = shade[..., top : top + height, left : left + width]
-            self._cast[key] = F.interpolate(shade, size, mode="bilinear", antialias=True).flatten(1).unsqueeze(2)
+            self._cast[key] = F.interpolate(shade, groups.size, mode="bilinear", antialias=True).flatten(1)[..., None]
         shade = self._cast[key]
-        return shade if len(shade) in (1, rows) else shade.repeat(-(-rows // len(shade)), 1, 1)[:rows]
+        return shade.repeat(-(-groups.rows // len(shade)), 1, 1)[: groups.rows]
+
+
+class Groups(NamedTuple):
+    """The rows of one U-Net call as a block sees them: `rows` for each conditioning, one after the other."""
+
+    rows: int
+    size: Size  # of the block
+    negative: list[bool]  # for each conditioning, whether it is the negative side
+    areas: list[Area | None]  # for each conditioning, the part of the picture it is for; None is the whole
 
 
 class Step:
@@ -113,9 +124,14 @@ class Step:
         size = tuple(latent.shape[-2:])
         self._areas = {x["uuid"]: (tuple(x["area"]), size) for entries in conds for x in entries or [] if "area" in x}
 
-    def area(self, conditioning) -> Area | None:
-        """The part of the picture that a conditioning, given by its uuid, is for; None is the whole."""
-        return self._areas.get(conditioning)
+    def groups(self, query: Tensor, options: dict) -> Groups:
+        numbers = options["cond_or_uncond"]
+        return Groups(
+            rows=query.shape[0] // len(numbers),
+            size=tuple(options["activations_shape"][-2:]),
+            negative=[number in self.unconditional for number in numbers],
+            areas=[self._areas.get(uuid) for uuid in options["uuids"]],
+        )
 
 
 class CrossAttentionPatch:
@@ -144,28 +160,24 @@ class CrossAttentionPatch:
         if overridden or self.previous is not None:
             out = out.clone()  # not made here, so not ours to write into
 
-        groups, size = options["cond_or_uncond"], tuple(options["activations_shape"][-2:])
-        rows, parts = query.shape[0] // len(groups), []
-        for group, (kind, conditioning) in enumerate(zip(groups, options["uuids"], strict=True)):
-            part = slice(group * rows, (group + 1) * rows)
-            unconditional, area = kind in step.unconditional, step.area(conditioning)
-            terms = [
-                term
-                for application in applications
-                for term in application.terms(self.index, query[part], unconditional, size, area)
-            ]
-            parts.append(
-                decoupled_attention(
-                    query[part],
-                    out[part],
-                    terms,
-                    heads,
-                    text_weight,
-                    attend,
-                    few_keys=query.device.type == "cpu" and not overridden,
-                    precision=get_attn_precision(options["attn_precision"], query.dtype),
-                )
-            )
+        groups = step.groups(query, options)
+        add = partial(
+            decoupled_attention,
+            heads=heads,
+            attend=attend,
+            few_keys=query.device.type == "cpu" and not overridden,
+            precision=get_attn_precision(options["attn_precision"], query.dtype),
+        )
+        image = [application.image_term(self.index, query, groups) for application in applications]
+        out = add(query, out, [term for term in image if term], text_weight=text_weight)
+
+        parts = list(out.split(groups.rows))
+        for number, negative in enumerate(groups.negative):
+            if not negative:
+                rows = query[number * groups.rows : (number + 1) * groups.rows]
+                group = groups._replace(negative=[False], areas=groups.areas[number : number + 1])
+                interest = [application.interest_term(self.index, rows, group) for application in applications]
+                parts[number] = add(rows, parts[number], [term for term in interest if term])
         if torch.is_grad_enabled():  # otherwise the parts were written into `out`
             out = torch.cat(parts)
         for callback, arguments in self.callbacks:
