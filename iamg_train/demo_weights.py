@@ -95,9 +95,9 @@ def text_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
 
 
 def _unet_gain(key: str) -> float:
-    """Conditions count, and the last convolution adds its texture to the latent that passes through quietly."""
-    if ".attn2.to_out." in key:
-        return 6.0
+    """Cross-attention picks tokens out and counts; the last convolution adds its texture quietly."""
+    if ".attn2.to_q." in key or ".attn2.to_out." in key:
+        return 4.0
     return TEXTURE if key == "out.2.weight" else 1.0
 
 
@@ -139,7 +139,7 @@ def _show_latent_as_colours(vae: dict[str, torch.Tensor]) -> None:
             for channel in range(VAE_CHANNELS):
                 tensor[channel, channel] += 1 / 9
     decoder["1.weight"][: 2 * LATENT] = 0
-    colours = decoder["19.weight"][:, :LATENT, 1, 1] * 8
+    colours = decoder["19.weight"][:, :LATENT, 1, 1] * 4
     decoder["19.weight"] *= 0.5
     decoder["19.weight"][:, : 2 * LATENT] = 0
     for channel in range(2 * LATENT):
@@ -177,7 +177,7 @@ def vision_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
 
 def adapter_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
     """A stock IP-Adapter for the demo's U-Net and CLIP Vision."""
-    return _random(adapter_shapes(), generator, lambda key: 1.0)
+    return _random(adapter_shapes(), generator, lambda key: 3.0 if "_ip." in key else 1.0)
 
 
 def adapter_shapes() -> Shapes:
