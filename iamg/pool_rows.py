@@ -89,10 +89,15 @@ class RowMaker:
         return normalised(self.encoders.encode_texts(texts)), normalised(self.encoders.encode_images(images))
 
     def tags(self, batch: Sequence[LoadedItem]) -> list[ItemTags]:
-        """The tagger's tags; an item's own tags come first among those of its text."""
+        """The tagger's tags. An item's own tags are all kept, first among those of its text, and the tagger's
+        fill up what the scenario's limit leaves."""
         texts = [loaded.item.description or None for loaded in batch]
         found = self.tagger.tag([loaded.image for loaded in batch], texts, self.scenario)
         return [
-            ItemTags(tags.image, tuple(dict.fromkeys((*loaded.item.tags, *tags.text))))
+            ItemTags(tags.image, self._text_tags(loaded.item.tags, tags.text))
             for loaded, tags in zip(batch, found, strict=True)
         ]
+
+    def _text_tags(self, own: tuple[str, ...], found: tuple[str, ...]) -> tuple[str, ...]:
+        merged = tuple(dict.fromkeys((*own, *found)))
+        return merged[: max(len(own), self.scenario.tag_limit - 1)]

@@ -182,6 +182,21 @@ def test_ids_used_twice_are_skipped(folder, pool):
         assert (report.count, len(report.skipped)) == (len(twice) - 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("limit", "expected"), [(2, ("own", "Title")), (3, ("own", "Title")), (4, ("own", "Title", "found"))]
+)
+def test_own_tags_are_kept_and_found_ones_fill_the_limit(folder, pool, limit, expected):
+    class Finder(FirstWordTagger):
+        def tag(self, images, texts, scenario):
+            return [ItemTags((), ("Title", "found", "more")) for _ in images]
+
+    scenario = Scenario("test", "test poster", "", "", limit)
+    items = list(read_items(folder, print))
+    build_pool(pool, items, folder, HashEncoders(), Finder(), scenario)
+    with EmbeddingPool.open(pool) as opened:
+        assert opened.item("i7").tags.text == expected
+
+
 @pytest.mark.parametrize("calls", [1, 2, 4])
 def test_an_interrupted_build_goes_on_where_it_stopped(folder, pool, tmp_path, calls):
     with pytest.raises(Stop):
