@@ -30,7 +30,8 @@ clean: ## remove everything that these targets made
 
 $(INSTALLED): pyproject.toml constraints.txt $(COMFYUI)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	@echo "installing what ComfyUI and I-AM-G need into .venv/ (the first time several GB, mostly torch)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--requirement $(COMFYUI) --editable ".[train,dev]"
 	touch $@
 

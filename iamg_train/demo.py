@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 
 from iamg.interactions import UserHistory
 from iamg.interests import item_tags
+from iamg.pictures import resolve_inside
 from iamg.pool import EmbeddingPool
 from iamg.tagging import make_tagger
 from iamg_train import comfy_server, pool_commands
@@ -25,7 +26,7 @@ from iamg_train.pool_commands import console
 
 PACK = Path(__file__).resolve().parents[1]
 WORKFLOW = PACK / "workflows" / "api" / "personalise_poster.json"
-INPUT_FOLDER = "iamg_demo"  # under ComfyUI's input/
+INPUT_FOLDER = PurePosixPath("iamg_demo")  # under ComfyUI's input/
 
 # what a weight file is called in ComfyUI: its folder of models, the node that loads it, that node's field
 MODEL_PLACES = {
@@ -54,7 +55,7 @@ def run(arguments: Namespace) -> int:
         histories = choose(arguments, task, pool)
         with connected(arguments.server, comfyui, arguments.out.resolve() / "comfyui", task) as server:
             prompt = fill(read_workflow(), arguments, task)
-            check_models(server, prompt)
+            check_models(server, task)
             upload(server, task, pool, histories)
             results = [draw(server, prompt, history, arguments, pool) for history in histories]
         write_page(page, results, pool_size=len(pool), random_weights=task.random_weights)
@@ -181,7 +182,7 @@ def fill(prompt: dict, arguments: Namespace, task: Task) -> dict:
     put(
         prompt,
         "IAMGUserHistory",
-        interactions=f"{INPUT_FOLDER}/{task.interactions.name}",
+        interactions=str(INPUT_FOLDER / task.interactions.name),
         history_length=arguments.history_length,
         min_rating=arguments.min_rating,
     )
@@ -204,21 +205,22 @@ def node_id(prompt: dict, node: str) -> str:
     return found[0]
 
 
-def check_models(server: ComfyServer, prompt: dict) -> None:
+def check_models(server: ComfyServer, task: Task) -> None:
     """ValueError naming a file or a pool that the server does not offer."""
-    places = [*MODEL_PLACES.values(), ("iamg_pools", "EmbeddingPoolLoader", "pool")]
-    for folder, node, field in places:
-        wanted = prompt[node_id(prompt, node)]["inputs"][field]
-        if wanted not in server.available(node, field):
-            raise ValueError(f"the ComfyUI at {server.url} has no {wanted} in models/{folder}/; copy or link it there")
+    places = [(getattr(task.weights, name), *place) for name, place in MODEL_PLACES.items()]
+    for path, folder, node, field in [*places, (task.pool, "iamg_pools", "EmbeddingPoolLoader", "pool")]:
+        if path.name not in server.available(node, field):
+            raise ValueError(
+                f"the ComfyUI at {server.url} has no {path.name} in its models/{folder}/; copy or link {path} there"
+            )
 
 
 def upload(server: ComfyServer, task: Task, pool: EmbeddingPool, histories: list[UserHistory]) -> None:
     """Put the interactions and the pictures that the histories name under ComfyUI's input/."""
-    server.upload(task.interactions, INPUT_FOLDER)
+    server.upload(task.interactions, str(INPUT_FOLDER))
     for item_id in dict.fromkeys(chain.from_iterable((h.objective, *h.items) for h in histories)):
-        picture = Path(pool.item(item_id).picture)
-        server.upload(task.items / picture, (INPUT_FOLDER / picture.parent).as_posix())
+        picture = PurePosixPath(pool.item(item_id).picture)
+        server.upload(resolve_inside(task.items, str(picture)), str(INPUT_FOLDER / picture.parent))
 
 
 def draw(

@@ -97,7 +97,7 @@ def text_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
 def _unet_gain(key: str) -> float:
     """Cross-attention picks tokens out and counts; the last convolution adds its texture quietly."""
     if ".attn2.to_q." in key or ".attn2.to_out." in key:
-        return 4.0
+        return 3.0
     return TEXTURE if key == "out.2.weight" else 1.0
 
 
@@ -177,7 +177,7 @@ def vision_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
 
 def adapter_weights(generator: torch.Generator) -> dict[str, torch.Tensor]:
     """A stock IP-Adapter for the demo's U-Net and CLIP Vision."""
-    return _random(adapter_shapes(), generator, lambda key: 3.0 if "_ip." in key else 1.0)
+    return _random(adapter_shapes(), generator, lambda key: 2.0 if "_ip." in key else 1.0)
 
 
 def adapter_shapes() -> Shapes:

@@ -14,16 +14,18 @@ import { fileURLToPath } from 'node:url'
 
 const { chromium } = createRequire(path.join(process.cwd(), 'x'))('playwright-core')
 const FOLDER = fileURLToPath(new URL('../workflows', import.meta.url))
-const WIDTH = 900
-const HEIGHT = 600
-const FIRST_GROUP = { interest_sweep: 5 } // where a thumbnail begins; else at the second group
+// The group that a thumbnail begins with.
+const FIRST_GROUP = { build_pool: 0, interest_sweep: 5, personalise_from_pictures: 1, personalise_poster: 1 }
+const ONLY_THE_GRAPH = `
+  #graph-canvas-container { position: fixed; inset: 0; z-index: 100000 }
+  #graph-canvas-container > :not(#graph-canvas, .isolate), .p-toast { display: none }`
 const SMALL = { steps: 2, width: 256, height: 256, batch_size: 1 }
 
 const withThumbnails = process.argv.includes('--thumbnails')
 const server = process.argv.slice(2).find((argument) => argument.startsWith('http')) ?? 'http://127.0.0.1:8188'
 
 async function open(browser, workflow) {
-  const page = await browser.newPage({ viewport: { width: WIDTH, height: HEIGHT }, deviceScaleFactor: 2 })
+  const page = await browser.newPage({ viewport: { width: 900, height: 600 }, deviceScaleFactor: 1.25 })
   page.on('pageerror', (error) => { throw error })
   await page.goto(server, { waitUntil: 'domcontentloaded' })
   await page.waitForFunction(() => window.app?.graph && window.app.vueAppReady, null, { timeout: 60_000 })
@@ -47,22 +49,20 @@ async function run(page) {
 }
 
 async function thumbnail(page, name) {
-  await page.evaluate(([group, ratio]) => {
+  await page.addStyleTag({ content: ONLY_THE_GRAPH })
+  await page.evaluate((first) => {
     const { canvas, graph } = window.app
-    const groups = graph.groups
-    const left = groups[Math.min(group, groups.length - 1)].pos[0] - 20
-    const top = Math.min(...groups.map((x) => x.pos[1])) - 20
-    const bottom = Math.max(...groups.map((x) => x.pos[1] + x.size[1])) + 20
-    const element = document.body.appendChild(canvas.canvas) // alone on the page
-    element.style.cssText = 'position: fixed; inset: 0; z-index: 100000'
-    canvas.low_quality_zoom_threshold = 0
+    const left = graph.groups[first].pos[0] - 20
+    const top = Math.min(...graph.groups.map((group) => group.pos[1])) - 20
+    const bottom = Math.max(...graph.groups.map((group) => group.pos[1] + group.size[1])) + 20
+    canvas.show_info = false
     canvas.min_font_size_for_lod = 0
-    canvas.ds.scale = window.innerHeight / (bottom - top)
-    canvas.ds.offset = [-left, -top]
-    canvas.draw(true, true)
-  }, [FIRST_GROUP[name] ?? 1, WIDTH / HEIGHT])
+    canvas.ds.scale = Math.min(window.innerHeight / (bottom - top), 0.65)
+    canvas.ds.offset = [-left, window.innerHeight / canvas.ds.scale / 2 - (top + bottom) / 2]
+    canvas.setDirty(true, true)
+  }, FIRST_GROUP[name])
   await page.waitForTimeout(2000)
-  await page.screenshot({ path: path.join(FOLDER, `${name}.jpg`), type: 'jpeg', quality: 60 })
+  await page.screenshot({ path: path.join(FOLDER, `${name}.jpg`), type: 'jpeg', quality: 70 })
 }
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'

@@ -1,0 +1,24 @@
+"""Where a real ComfyUI is, for the tests that start one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    path = Path(os.environ.get("COMFYUI_PATH") or ROOT / ".comfyui")
+    if not (path / "comfy_api").is_dir():
+        pytest.skip(f"ComfyUI is not at {path}: run `make comfyui`, or set COMFYUI_PATH")
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_weights(tmp_path_factory):
+    """The demo's three files, made once."""
+    from iamg_train.demo_weights import make_demo_weights
+
+    return make_demo_weights(tmp_path_factory.mktemp("weights") / "models")
