@@ -77,7 +77,9 @@ def main(argv=None) -> None:
     variants["ours, image"] = ours([])
     variants["ours, image and interest"] = ours(pairs(interest))
 
-    print(f"{arguments.threads} threads, fp32, {optimized_attention.__name__}, {arguments.rounds} rounds, median (min-max)\n")
+    print(
+        f"{arguments.threads} threads, fp32, {optimized_attention.__name__}, {arguments.rounds} rounds, median (min-max)\n"
+    )
     print("| latent, batch | " + " | ".join(f"{name}, ms" for name in variants) + " |")
     print("| --- |" + " ---: |" * len(variants))
     ratios = []
