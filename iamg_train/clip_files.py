@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 Weights = dict[str, torch.Tensor]
@@ -25,6 +25,9 @@ OPEN_CLIP_VISION = {
     ".mlp.c_fc.": ".mlp.fc1.",
     ".mlp.c_proj.": ".mlp.fc2.",
 }
+
+# Width of a tower, width of its heads: OpenCLIP's ViT-H and ViT-bigG, which have the exact GELU. Others are OpenAI's.
+OPEN_CLIP_HEADS = {1280: 80, 1664: 104}
 
 
 def text_model(weights: Weights, file: str) -> CLIPTextModelWithProjection:
@@ -63,13 +66,12 @@ def vision_model(weights: Weights, file: str) -> CLIPVisionModelWithProjection:
     except KeyError as missing:
         raise ValueError(f"{file} is no CLIP Vision file with projection: it lacks {missing.args[0]}") from None
     width, _, _, patch = patches.shape
-    huge = width == 1280  # ViT-H: OpenCLIP's GELU and heads of 80; smaller ones are OpenAI's
     config = CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=hidden,
         num_hidden_layers=count_layers(weights, "vision_model.encoder.layers."),
-        num_attention_heads=width // (80 if huge else 64),
-        hidden_act="gelu" if huge else "quick_gelu",
+        num_attention_heads=width // OPEN_CLIP_HEADS.get(width, 64),
+        hidden_act="gelu" if width in OPEN_CLIP_HEADS else "quick_gelu",
         image_size=round((positions - 1) ** 0.5) * patch,
         patch_size=patch,
         projection_dim=projection,
@@ -77,12 +79,15 @@ def vision_model(weights: Weights, file: str) -> CLIPVisionModelWithProjection:
     return fill(CLIPVisionModelWithProjection, config, weights, file)
 
 
-def read_weights(path: Path) -> Weights:
-    """The tensors of a .safetensors file, or of a torch file read weights-only."""
+def read_weights(path: Path, prefixes: tuple[str, ...] = ("",)) -> Weights:
+    """The tensors whose names begin so, of a .safetensors file, or of a torch file read weights-only."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            with safe_open(path, "pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefixes)}
+        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        weights = weights.get("state_dict", weights)  # .ckpt files keep their tensors under this name
+        return {key: tensor for key, tensor in weights.items() if key.startswith(prefixes)}
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist") from None
     except Exception as error:

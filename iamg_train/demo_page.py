@@ -32,7 +32,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 figure { margin: 0; } img { width: 100%; height: auto; display: block; border-radius: 8px; }
 figcaption { font-size: .85rem; margin-top: .4rem; line-height: 1.35; }
 .row { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(112px, 1fr)); }
-.pictures { display: grid; gap: 1.2rem; grid-template-columns: repeat(auto-fit, minmax(190px, 256px)); }
+.pictures { display: grid; gap: 1.2rem; grid-template-columns: repeat(auto-fit, minmax(140px, 256px)); }
 .columns { display: grid; gap: 1rem 2.2rem; grid-template-columns: repeat(auto-fit, minmax(290px, 1fr)); }
 .columns h3 { margin-bottom: .3rem; }
 .tag { display: inline-block; padding: .1rem .6rem; margin: 0 .3rem .35rem 0; border-radius: 99px; font-size: .88rem;

@@ -26,7 +26,13 @@ from iamg_train.encoders import ClipTokenizer, clip_pixels
 STORAGE = 1 << 20  # numbers that the whole CLIP Vision file is views of
 IMAGE_WIDTH = 768  # ViT-L/14's projection
 IMAGE_TOKENS = 4
-TEXTURE = 0.12  # of the noise that the U-Net predicts
+TEXTURE = 0.15  # of the noise that the U-Net predicts
+LATENT_COLOURS = (
+    (0.10, 0.10, 0.10),
+    (0.20, -0.04, -0.12),
+    (-0.12, 0.12, 0.02),
+    (0.04, -0.10, 0.20),
+)  # RGB of each number
 VAE_SCALE = 0.18215  # SD1.5's latents in TAESD's units
 
 
@@ -112,7 +118,9 @@ def _pass_latent_through(unet: dict[str, torch.Tensor]) -> None:
     unet[last + "0.skip_connection.weight"][:10] = 0  # ten channels: the first group of the last GroupNorm
     unet[last + "0.out_layers.3.weight"][:10] = 0
     unet[last + "1.proj_out.weight"][:10] = 0
-    unet["out.2.weight"][:, :10] = 0
+    texture = unet["out.2.weight"]
+    texture -= 0.85 * texture.mean(dim=(2, 3), keepdim=True)  # hardly a tint of the whole picture
+    texture[:, :10] = 0
     for channel in pairs:
         latent, sign = channel % LATENT, 1 if channel < LATENT else -1
         unet["input_blocks.0.0.weight"][channel, latent, 1, 1] = sign
@@ -139,13 +147,12 @@ def _show_latent_as_colours(vae: dict[str, torch.Tensor]) -> None:
             for channel in range(VAE_CHANNELS):
                 tensor[channel, channel] += 1 / 9
     decoder["1.weight"][: 2 * LATENT] = 0
-    colours = decoder["19.weight"][:, :LATENT, 1, 1] * 4
     decoder["19.weight"] *= 0.5
     decoder["19.weight"][:, : 2 * LATENT] = 0
     for channel in range(2 * LATENT):
         latent, sign = channel % LATENT, 1 if channel < LATENT else -1
         decoder["1.weight"][channel, latent, 1, 1] = sign
-        decoder["19.weight"][:, channel, 1, 1] = sign * colours[:, latent]
+        decoder["19.weight"][:, channel, 1, 1] = sign * torch.tensor(LATENT_COLOURS[latent])
     decoder["19.bias"][:] = 0.5
 
 

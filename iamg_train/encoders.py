@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from iamg.crop import cuts_center, prepare
 from iamg.interests import fit_text
-from iamg_train.clip_files import read_weights, text_model, vision_model
+from iamg_train.clip_files import TEXT_PREFIXES, read_weights, text_model, vision_model
 
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -31,7 +31,7 @@ class ClipEncoders:
     ):
         self.crop, self.device, self.dtype = crop, device, dtype
         self.tokenizer = ClipTokenizer()
-        self.text_model = text_model(read_weights(checkpoint), checkpoint.name).to(device, dtype)
+        self.text_model = text_model(read_weights(checkpoint, TEXT_PREFIXES), checkpoint.name).to(device, dtype)
         self.vision_model = vision_model(read_weights(clip_vision), clip_vision.name).to(device, dtype)
 
     def fit_text(self, text: str) -> str:

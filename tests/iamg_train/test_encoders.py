@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torchvision.transforms.functional import center_crop, resize
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from iamg.crop import prepare
 from iamg.fingerprint import agree
@@ -88,6 +88,29 @@ def test_image_embeddings_are_those_of_transformers(reference, files, file):
     with torch.inference_mode():
         expected = reference.visual_projection(reference.vision_model(pixel_values=pixels).pooler_output)
     assert np.allclose(encoders.encode_images(pictures), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("width", "heads", "activation"), [(1280, 16, "gelu"), (1024, 16, "quick_gelu")])
+def test_heads_and_activation_follow_from_the_width_as_in_comfyui(width, heads, activation):
+    """ViT-H and ViT-L of one thin layer, against clip_vision_config_h.json and clip_vision_config_vitl.json."""
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=heads,
+        hidden_act=activation,
+        image_size=28,
+        patch_size=14,
+        projection_dim=8,
+    )
+    expected = CLIPVisionModelWithProjection(config).eval()
+    with torch.inference_mode():
+        for parameter in expected.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        pixels = torch.randn(1, 3, 28, 28)
+        given = vision_model(expected.state_dict(), "tower")(pixel_values=pixels).image_embeds
+        assert torch.allclose(given, expected(pixel_values=pixels).image_embeds, atol=1e-4)
 
 
 def test_half_precision_gives_nearly_the_same_embeddings(files):

@@ -123,7 +123,7 @@ def get(server, path: str):
 
 
 def forget_results(server) -> None:
-    body = json.dumps({"free_memory": True, "unload_models": True}).encode()
+    body = json.dumps({"free_memory": True, "unload_models": False}).encode()
     request = urllib.request.Request(server.url + "/free", body, {"Content-Type": "application/json"})
     urllib.request.urlopen(request, timeout=60).close()
 
