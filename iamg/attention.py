@@ -9,9 +9,6 @@ from torch import Tensor
 
 Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
-FEW_KEYS = 16
-"""Up to this many keys, one product with block-diagonal keys beats splitting the heads (docs/benchmarks.md)."""
-
 
 class Term(NamedTuple):
     """One weighted attention of Eq 13, `weight · Attn(query, key, value)`.
@@ -22,6 +19,7 @@ class Term(NamedTuple):
     key: Tensor  # (groups, tokens, channels); the rows are this many groups of equal size, one after the other
     value: Tensor  # (groups, tokens, channels)
     weight: float | Tensor  # a number, or a mask (1 or rows, positions, 1) already scaled by it
+    block_diagonal: bool = False  # key and value are what `block_diagonal` gives
 
 
 def multi_head_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
@@ -32,6 +30,20 @@ def multi_head_attention(query: Tensor, key: Tensor, value: Tensor, heads: int) 
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(rows, -1, channels)
 
 
+def block_diagonal(key: Tensor, value: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """A few keys and values (groups, tokens, channels) as matrices (groups, heads · tokens, channels) for a Term.
+
+    Row (h, t) is token t with all but head h's channels zero, the keys scaled by 1/√d. Logits and outputs of all
+    heads are then one product each over whole channels: no head is split off, and the second product adds into
+    the sum. For 4 tokens that costs less than splitting the heads of the queries (docs/benchmarks.md).
+    """
+    groups, tokens, channels = key.shape
+    own = torch.eye(heads, dtype=key.dtype, device=key.device).view(1, heads, 1, heads, 1)
+    key, value = (x.view(groups, 1, tokens, heads, channels // heads) * own for x in (key, value))
+    key = key * (channels // heads) ** -0.5
+    return key.view(groups, heads * tokens, channels), value.view(groups, heads * tokens, channels)
+
+
 def decoupled_attention(
     query: Tensor,
     text: Tensor,
@@ -39,22 +51,21 @@ def decoupled_attention(
     heads: int,
     text_weight: float = 1.0,
     attend: Attend = multi_head_attention,
-    few_keys: bool = True,
     precision: torch.dtype | None = None,
 ) -> Tensor:
     """Eq 13: `Z' = λ1·text + Σ weight·Attn(query, key, value)`, image and interest being the terms.
 
     query: (rows, positions, channels), Z·W'q. text: the text attention's own output, the same shape; without
-    gradients it is overwritten and returned. text_weight: λ1. attend: how a term with many keys is computed
-    (and every term, if few_keys is false). precision: the dtype of the logits of terms with few keys.
+    gradients it is overwritten and returned. text_weight: λ1. attend: how a term is computed unless its keys are
+    block-diagonal; precision: the dtype of the logits of those that are.
     """
     if torch.is_grad_enabled():
         out = text * text_weight
     else:
         out = text if text_weight == 1 else text.mul_(text_weight)
     for term in terms:
-        if few_keys and term.key.shape[1] <= FEW_KEYS:
-            _add_few_key_attention(out, query, term, heads, precision)
+        if term.block_diagonal:
+            _add_block_diagonal_attention(out, query, term, heads, precision)
         else:
             _add_attention(out, query, term, heads, attend)
     return out
@@ -69,24 +80,15 @@ def _add_attention(out: Tensor, query: Tensor, term: Term, heads: int, attend: A
         out.add_(attended, alpha=term.weight)
 
 
-def _add_few_key_attention(out: Tensor, query: Tensor, term: Term, heads: int, precision: torch.dtype | None) -> None:
-    """The same sum for a handful of keys: head h's key t is column (h, t) of a block-diagonal matrix.
-
-    Both products then run over whole channels: no head is split off, and the sum is part of the second one.
-    """
-    groups, tokens, channels = term.key.shape
-    head_dim = channels // heads
-    diagonal = torch.eye(heads, dtype=query.dtype, device=query.device).view(1, heads, 1, heads, 1)
-    keys = term.key.view(groups, 1, tokens, heads, head_dim) * (diagonal * head_dim**-0.5)
-    values = term.value.view(groups, 1, tokens, heads, head_dim) * diagonal
-    keys, values = (x.view(groups, heads * tokens, channels) for x in (keys, values))
-
-    grouped = query.reshape(groups, -1, channels)
+def _add_block_diagonal_attention(
+    out: Tensor, query: Tensor, term: Term, heads: int, precision: torch.dtype | None
+) -> None:
+    groups, columns, channels = term.key.shape
+    grouped, keys = query.reshape(groups, -1, channels), term.key
     if precision is not None:
         grouped, keys = grouped.to(precision), keys.to(precision)
-    shares = torch.bmm(grouped, keys.transpose(1, 2)).unflatten(2, (heads, tokens)).softmax(-1).to(query.dtype)
-    if isinstance(term.weight, Tensor):
-        shares = shares.view(*query.shape[:2], heads, tokens) * term.weight.to(query.dtype).unsqueeze(3)
-    weight = 1.0 if isinstance(term.weight, Tensor) else term.weight
-    shares = shares.reshape(groups, -1, heads * tokens)
-    out.view(groups, -1, channels).baddbmm_(shares, values, alpha=weight)
+    shares = torch.bmm(grouped, keys.transpose(1, 2)).unflatten(2, (heads, -1)).softmax(-1).to(query.dtype)
+    weight = term.weight
+    if isinstance(weight, Tensor):
+        shares, weight = shares.view(*query.shape[:2], heads, -1) * weight.to(query.dtype).unsqueeze(3), 1.0
+    out.view(groups, -1, channels).baddbmm_(shares.reshape(groups, -1, columns), term.value, alpha=weight)

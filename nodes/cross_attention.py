@@ -12,7 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ..iamg.attention import Term, decoupled_attention
+from ..iamg.attention import Term, block_diagonal, decoupled_attention
 
 KEY = "iamg"
 """Our entry in wrappers, callbacks and transformer_options."""
@@ -43,14 +43,20 @@ class Application:
     def active(self, step: "Step") -> bool:
         return self.window is None or self.window[1] <= step.sigma <= self.window[0]
 
-    def image_term(self, index: int, query: Tensor, groups: "Groups") -> Term | None:
-        """Block `index`'s picture for every row: the null tokens on the negative side."""
+    def image_term(self, index: int, query: Tensor, groups: "Groups", heads: int | None) -> Term | None:
+        """Block `index`'s picture for every row: the null tokens on the negative side.
+
+        heads: of block-diagonal keys; None for plain ones.
+        """
         if not self.image_weight:
             return None
         image, _, mask = self._on(query)
-        key, value = (torch.stack([x[0 if negative else 1] for negative in groups.negative]) for x in image[index])
+        place = (query.device, query.dtype, index, heads, *groups.negative)
+        if place not in self._cast:
+            pair = [torch.stack([x[0 if negative else 1] for negative in groups.negative]) for x in image[index]]
+            self._cast[place] = block_diagonal(*pair, heads) if heads else pair
         weight = self.image_weight if mask is None else self.image_weight * self._mask_at_block(mask, groups)
-        return Term(key, value, weight)
+        return Term(*self._cast[place], weight, block_diagonal=heads is not None)
 
     def interest_term(self, index: int, query: Tensor, groups: "Groups") -> Term | None:
         """Block `index`'s interest, for rows of the positive side only: the null interest is zero."""
@@ -165,10 +171,10 @@ class CrossAttentionPatch:
             decoupled_attention,
             heads=heads,
             attend=attend,
-            few_keys=query.device.type == "cpu" and not overridden,
             precision=get_attn_precision(options["attn_precision"], query.dtype),
         )
-        image = [application.image_term(self.index, query, groups) for application in applications]
+        split = None if overridden or query.device.type != "cpu" else heads
+        image = [application.image_term(self.index, query, groups, split) for application in applications]
         out = add(query, out, [term for term in image if term], text_weight=text_weight)
 
         parts = list(out.split(groups.rows))

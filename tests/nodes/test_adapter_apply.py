@@ -215,7 +215,7 @@ def test_the_interest_is_not_computed_for_the_negative_side(model, adapter, monk
         ),
     )
     rig.sample(apply(model, adapter), steps=1)
-    assert sorted(rows) == [(1, [77])] * 16 + [(2, [4])] * 16
+    assert sorted(rows) == [(1, [77])] * 16 + [(2, [32])] * 16  # 4 tokens of 8 heads
 
 
 class Numbered(NaiveEquation13):
