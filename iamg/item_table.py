@@ -9,12 +9,23 @@ from pathlib import Path
 from .items import describe
 from .tagging import ItemTags
 
-_COLUMNS = ("row", "item_id", "title", "text", "picture", "image_tags", "text_tags", "thumbnail", "content")
+_COLUMNS = (
+    "row",
+    "item_id",
+    "title",
+    "text",
+    "picture",
+    "image_tags",
+    "text_tags",
+    "thumbnail",
+    "content",
+    "image_length",
+)
 _CREATE = """
 CREATE TABLE IF NOT EXISTS items (
     row INTEGER PRIMARY KEY, item_id TEXT NOT NULL UNIQUE, title TEXT NOT NULL, text TEXT NOT NULL,
     picture TEXT NOT NULL, image_tags TEXT NOT NULL, text_tags TEXT NOT NULL,
-    thumbnail TEXT NOT NULL, content TEXT NOT NULL
+    thumbnail TEXT NOT NULL, content TEXT NOT NULL, image_length REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS build (parameters TEXT NOT NULL);
 """
@@ -39,11 +50,15 @@ class PoolItem:
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """A PoolItem with the xxh3_64 of its thumbnail and of the picture and texts it was made from."""
+    """A PoolItem with the xxh3_64 of its thumbnail and of the picture and texts it was made from.
+
+    image_length: of the image embedding before it was brought to length 1.
+    """
 
     item: PoolItem
     thumbnail: str
     content: str
+    image_length: float
 
 
 class ItemTable:
@@ -57,11 +72,11 @@ class ItemTable:
         sizes = "(SELECT count(*) FROM items), (SELECT min(row) FROM items), (SELECT max(row) FROM items)"
         try:
             self._database.execute("PRAGMA trusted_schema = OFF")
-            columns = [column[0] for column in self._database.execute("SELECT * FROM items LIMIT 0").description]
+            columns = _columns(self._database)
             found = self._database.execute(f"SELECT {sizes}").fetchone()
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{path.name} holds no table of items ({error})") from error
-        if columns != list(_COLUMNS) or found != (count, 0, count - 1):
+        if columns != _COLUMNS or found != (count, 0, count - 1):
             raise ValueError(f"{path.name} does not hold {count} items with the rows 0 to {count - 1}")
 
     def row_of(self, item_id: str) -> int | None:
@@ -89,6 +104,8 @@ class ItemTableWriter:
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._database.execute("BEGIN EXCLUSIVE")
             self._database.executescript(_CREATE)
+            if _columns(self._database) != _COLUMNS:  # begun by another version
+                raise sqlite3.DatabaseError(f"{path.name} has other columns")
         except sqlite3.OperationalError as error:
             self._database.close()
             raise ValueError(f"{path.parent} cannot be written ({error}); is another process building it?") from error
@@ -122,8 +139,8 @@ class ItemTableWriter:
                 item = record.item
                 tags = (json.dumps(item.tags.image), json.dumps(item.tags.text))
                 fields = (item.row, item.item_id, item.title, item.text, item.picture)
-                values = (*fields, *tags, record.thumbnail, record.content)
-                database.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+                values = (*fields, *tags, record.thumbnail, record.content, record.image_length)
+                database.execute("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def mark_unfinished(self, rows: Iterable[int]) -> None:
         """Says that these rows are about to change, so that no resumed build trusts them."""
@@ -140,7 +157,11 @@ class ItemTableWriter:
         self._database.close()
 
 
+def _columns(database: sqlite3.Connection) -> tuple[str, ...]:
+    return tuple(column[0] for column in database.execute("SELECT * FROM items LIMIT 0").description)
+
+
 def _record(values: tuple) -> ItemRecord:
-    row, item_id, title, text, picture, image_tags, text_tags, thumbnail, content = values
+    row, item_id, title, text, picture, image_tags, text_tags, thumbnail, content, image_length = values
     tags = ItemTags(tuple(json.loads(image_tags)), tuple(json.loads(text_tags)))
-    return ItemRecord(PoolItem(row, item_id, title, text, picture, tags), thumbnail, content)
+    return ItemRecord(PoolItem(row, item_id, title, text, picture, tags), thumbnail, content, image_length)

@@ -109,8 +109,9 @@ class EmbeddingPool:
         return self._items.records(rows)
 
     def image_embeds(self, rows: Sequence[int]) -> np.ndarray:
-        """Image embeddings (len(rows), image_width), float32, of length 1."""
-        return self.image_vectors[np.asarray(rows, dtype=np.int64)].astype(np.float32)
+        """Image embeddings (len(rows), image_width), float32, as long as the encoder gave them: Proj_img needs that."""
+        lengths = np.array([record.image_length for record in self.records(rows)], dtype=np.float32)
+        return self.image_vectors[np.asarray(rows, dtype=np.int64)].astype(np.float32) * lengths[:, None]
 
     def thumbnail(self, row: int) -> Image.Image:
         """The item's picture, longest side 256; ValueError when the file is not the one that was written."""

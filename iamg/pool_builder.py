@@ -154,12 +154,12 @@ def _put_items(
 
 
 def _put_batch(draft: PoolDraft, maker: RowMaker, batch: list[LoadedItem]) -> tuple[set[int], list[tuple[str, str]]]:
-    text, image = maker.embed(batch)
+    text, image, lengths = maker.embed(batch)
     usable = np.isfinite(text).all(axis=1) & np.isfinite(image).all(axis=1)
     reason = "an encoder gives no finite embedding for it; run the encoders in float32"
     skipped = [(loaded.item.picture, reason) for loaded, fine in zip(batch, usable, strict=True) if not fine]
     records, new_row = [], draft.count
-    for loaded, tags, fine in zip(batch, maker.tags(batch), usable, strict=True):
+    for loaded, tags, fine, length in zip(batch, maker.tags(batch), usable, lengths, strict=True):
         if not fine:
             continue
         item = loaded.item
@@ -167,7 +167,7 @@ def _put_batch(draft: PoolDraft, maker: RowMaker, batch: list[LoadedItem]) -> tu
         row = found[0] if found else new_row
         new_row += not found
         pool_item = PoolItem(row, item.item_id, item.title, item.text, item.picture, tags)
-        records.append(ItemRecord(pool_item, draft.write_thumbnail(row, loaded.image), loaded.content))
+        records.append(ItemRecord(pool_item, draft.write_thumbnail(row, loaded.image), loaded.content, float(length)))
     if records:
         draft.put(records, text[usable], image[usable])
     return {record.item.row for record in records}, skipped

@@ -12,7 +12,7 @@ TEXT_VECTORS, IMAGE_VECTORS = "text.safetensors", "image.safetensors"
 TEXT_INDEX, IMAGE_INDEX = "text.faiss", "image.faiss"
 ITEMS = "items.sqlite"
 CHECKED_FILES = (TEXT_VECTORS, IMAGE_VECTORS, TEXT_INDEX, IMAGE_INDEX, ITEMS)
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 BUILDING, REPLACED = ".building", ".replaced"  # suffixes of the folders beside a pool that is being made
 
 _TYPES = {
@@ -63,7 +63,7 @@ def read_manifest(pool: Path) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         raise damaged(pool, f"{MANIFEST} is not JSON ({error})") from error
     version = manifest.get("version") if isinstance(manifest, dict) else None
-    if type(version) is int and version > FORMAT_VERSION:
+    if type(version) is int and version != FORMAT_VERSION:
         raise ValueError(
             f"pool '{pool.name}' has format version {version}, this I-AM-G reads {FORMAT_VERSION}; "
             "update I-AM-G, or rebuild the pool"

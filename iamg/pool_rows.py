@@ -82,11 +82,15 @@ class RowMaker:
     def load(self, item: Item, content: str) -> LoadedItem:
         return LoadedItem(item, open_picture(resolve_inside(self.folder, item.picture)), content)
 
-    def embed(self, batch: Sequence[LoadedItem]) -> tuple[np.ndarray, np.ndarray]:
-        """Text and image embeddings of length 1, float16; NaN where an encoder overflowed."""
+    def embed(self, batch: Sequence[LoadedItem]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Text and image embeddings of length 1, float16, and how long the image embeddings were, (n,).
+
+        NaN where an encoder overflowed.
+        """
         texts = [self.encoders.fit_text(loaded.item.description) for loaded in batch]
         images = [loaded.image for loaded in batch]
-        return normalised(self.encoders.encode_texts(texts)), normalised(self.encoders.encode_images(images))
+        text, image = self.encoders.encode_texts(texts), self.encoders.encode_images(images)
+        return normalised(text), normalised(image), np.linalg.norm(image.astype(np.float64), axis=1)
 
     def tags(self, batch: Sequence[LoadedItem]) -> list[ItemTags]:
         """The tagger's tags. An item's own tags are all kept, first among those of its text, and the tagger's

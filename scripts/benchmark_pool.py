@@ -44,7 +44,7 @@ def build_synthetic_pool(path: Path) -> None:
     tags = ItemTags(("red", "dark", "busy"), ("drama", "crime", "prison", "friendship"))
     items = [PoolItem(row, f"item{row}", f"Title {row}", "A text. " * 30, "a.jpg", tags) for row in range(ITEMS)]
     with PoolDraft(path, {}, Probes(np.ones(TEXT_WIDTH), np.ones(IMAGE_WIDTH))) as draft:
-        draft.put([ItemRecord(item, "0" * 16, "0" * 16) for item in items], text, image)
+        draft.put([ItemRecord(item, "0" * 16, "0" * 16, 1.0) for item in items], text, image)
         draft.finish({"crop": "center_crop", "tagger": "none", "scenario": "none", "skipped": []}, 50_000)
 
 
