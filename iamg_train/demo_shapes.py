@@ -1,42 +1,42 @@
-"""The tensors of the smallest SD1.5 checkpoint that ComfyUI's stock loaders take whole.
+"""The tensors of small SD1.5 checkpoints.
 
-A U-Net with SD1.5's 16 cross-attentions but 320 channels at every level, and a VAE in TAESD's shape.
+A U-Net with SD1.5's 16 cross-attentions but as many channels at every level, and a VAE in TAESD's shape. 320 channels
+under a text 768 wide is the least that ComfyUI's stock loaders take whole.
 """
 
 from collections.abc import Iterator
 
 CHANNELS = 320
 CONTEXT = 768
-TIME = 4 * CHANNELS
 LATENT = 4
 VAE_CHANNELS = 64
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
 
-def unet_shapes() -> Shapes:
-    """Names and shapes of the U-Net's tensors, in the names of the original checkpoints."""
-    yield from _linear("time_embed.0", CHANNELS, TIME)
-    yield from _linear("time_embed.2", TIME, TIME)
-    yield from _convolution("input_blocks.0.0", LATENT, CHANNELS)
+def unet_shapes(channels: int = CHANNELS, context: int = CONTEXT) -> Shapes:
+    """Names and shapes of the U-Net's tensors, in the names of the original checkpoints; context: the text's width."""
+    yield from _linear("time_embed.0", channels, 4 * channels)
+    yield from _linear("time_embed.2", 4 * channels, 4 * channels)
+    yield from _convolution("input_blocks.0.0", LATENT, channels)
     for block in range(1, 12):
         if block in (3, 6, 9):
-            yield from _convolution(f"input_blocks.{block}.0.op", CHANNELS, CHANNELS)
+            yield from _convolution(f"input_blocks.{block}.0.op", channels, channels)
             continue
-        yield from _residual(f"input_blocks.{block}.0", CHANNELS)
+        yield from _residual(f"input_blocks.{block}.0", channels, channels)
         if block < 9:
-            yield from _transformer(f"input_blocks.{block}.1")
-    yield from _residual("middle_block.0", CHANNELS)
-    yield from _transformer("middle_block.1")
-    yield from _residual("middle_block.2", CHANNELS)
+            yield from _transformer(f"input_blocks.{block}.1", channels, context)
+    yield from _residual("middle_block.0", channels, channels)
+    yield from _transformer("middle_block.1", channels, context)
+    yield from _residual("middle_block.2", channels, channels)
     for block in range(12):
-        yield from _residual(f"output_blocks.{block}.0", 2 * CHANNELS)
+        yield from _residual(f"output_blocks.{block}.0", 2 * channels, channels)
         if block >= 3:
-            yield from _transformer(f"output_blocks.{block}.1")
+            yield from _transformer(f"output_blocks.{block}.1", channels, context)
         if block in (2, 5, 8):
-            yield from _convolution(f"output_blocks.{block}.{1 if block == 2 else 2}.conv", CHANNELS, CHANNELS)
-    yield from _norm("out.0", CHANNELS)
-    yield from _convolution("out.2", CHANNELS, LATENT)
+            yield from _convolution(f"output_blocks.{block}.{1 if block == 2 else 2}.conv", channels, channels)
+    yield from _norm("out.0", channels)
+    yield from _convolution("out.2", channels, LATENT)
 
 
 def vae_shapes() -> Shapes:
@@ -57,30 +57,30 @@ def vae_shapes() -> Shapes:
                 yield from _convolution(name, VAE_CHANNELS, LATENT if layer == "latent" else 3)
 
 
-def _residual(name: str, width: int) -> Shapes:
+def _residual(name: str, width: int, channels: int) -> Shapes:
     yield from _norm(f"{name}.in_layers.0", width)
-    yield from _convolution(f"{name}.in_layers.2", width, CHANNELS)
-    yield from _linear(f"{name}.emb_layers.1", TIME, CHANNELS)
-    yield from _norm(f"{name}.out_layers.0", CHANNELS)
-    yield from _convolution(f"{name}.out_layers.3", CHANNELS, CHANNELS)
-    if width != CHANNELS:
-        yield from _convolution(f"{name}.skip_connection", width, CHANNELS, size=1)
+    yield from _convolution(f"{name}.in_layers.2", width, channels)
+    yield from _linear(f"{name}.emb_layers.1", 4 * channels, channels)
+    yield from _norm(f"{name}.out_layers.0", channels)
+    yield from _convolution(f"{name}.out_layers.3", channels, channels)
+    if width != channels:
+        yield from _convolution(f"{name}.skip_connection", width, channels, size=1)
 
 
-def _transformer(name: str) -> Shapes:
+def _transformer(name: str, channels: int, context: int) -> Shapes:
     block = f"{name}.transformer_blocks.0"
-    yield from _norm(f"{name}.norm", CHANNELS)
-    yield from _convolution(f"{name}.proj_in", CHANNELS, CHANNELS, size=1)
-    for attention, width in (("attn1", CHANNELS), ("attn2", CONTEXT)):
-        yield f"{block}.{attention}.to_q.weight", (CHANNELS, CHANNELS)
-        yield f"{block}.{attention}.to_k.weight", (CHANNELS, width)
-        yield f"{block}.{attention}.to_v.weight", (CHANNELS, width)
-        yield from _linear(f"{block}.{attention}.to_out.0", CHANNELS, CHANNELS)
-    yield from _linear(f"{block}.ff.net.0.proj", CHANNELS, 8 * CHANNELS)
-    yield from _linear(f"{block}.ff.net.2", 4 * CHANNELS, CHANNELS)
+    yield from _norm(f"{name}.norm", channels)
+    yield from _convolution(f"{name}.proj_in", channels, channels, size=1)
+    for attention, width in (("attn1", channels), ("attn2", context)):
+        yield f"{block}.{attention}.to_q.weight", (channels, channels)
+        yield f"{block}.{attention}.to_k.weight", (channels, width)
+        yield f"{block}.{attention}.to_v.weight", (channels, width)
+        yield from _linear(f"{block}.{attention}.to_out.0", channels, channels)
+    yield from _linear(f"{block}.ff.net.0.proj", channels, 8 * channels)
+    yield from _linear(f"{block}.ff.net.2", 4 * channels, channels)
     for norm in ("norm1", "norm2", "norm3"):
-        yield from _norm(f"{block}.{norm}", CHANNELS)
-    yield from _convolution(f"{name}.proj_out", CHANNELS, CHANNELS, size=1)
+        yield from _norm(f"{block}.{norm}", channels)
+    yield from _convolution(f"{name}.proj_out", channels, channels, size=1)
 
 
 def _norm(name: str, width: int) -> Shapes:
