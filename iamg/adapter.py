@@ -1,10 +1,12 @@
 """IP-Adapter weights, stock or with IRA's matrices beside them, and what they compute outside the U-Net."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .ira import InterestRetrieveAttention
@@ -132,6 +134,33 @@ def read_adapter(path: Path) -> tuple[dict[str, Tensor], dict]:
             f"{FORMAT_VERSION}; update the pack"
         )
     return state, metadata
+
+
+def write_adapter(path: Path, state: dict[str, Tensor], metadata: dict) -> None:
+    """Write flat, contiguous weights as one `.safetensors` that `read_adapter` gives back; whole or not at all.
+
+    metadata: what JSON can hold, `heads` among it; `format_version` is added. Raises ValueError when the weights
+    are no plain IP-Adapter's or not all finite, OSError when the disk refuses them.
+    """
+    if path.suffix != ".safetensors":
+        raise ValueError(f"adapter weights are written as .safetensors, not as '{path.name}'; give such a name")
+    _check(path.name, state)
+    broken = next((key for key, value in state.items() if not value.isfinite().all()), None)
+    if broken:
+        dtype = str(state[broken].dtype).removeprefix("torch.")
+        raise ValueError(
+            f"'{path.name}' was not written: {broken} has numbers that are not finite in {dtype}; write float32, or "
+            "take the weights of an earlier step"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    header = {METADATA_KEY: json.dumps({**metadata, "format_version": FORMAT_VERSION})}
+    try:
+        save_file(state, beside, header)
+        os.replace(beside, path)
+    except (OSError, SafetensorError) as error:
+        beside.unlink(missing_ok=True)
+        raise OSError(f"'{path}' could not be written ({error}); make room on the disk, or write elsewhere") from error
 
 
 def load_adapter(path: Path, operations=nn) -> Adapter:

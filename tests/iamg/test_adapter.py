@@ -2,12 +2,13 @@
 
 import json
 import pickle
+import resource
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from iamg.adapter import load_adapter
+from iamg.adapter import load_adapter, read_adapter, write_adapter
 
 WIDTH, IMAGE_WIDTH, TOKENS = 16, 12, 4
 CHANNELS = [8, 8, 32]
@@ -139,3 +140,51 @@ def test_embeddings_of_another_encoder_are_refused_with_the_one_to_load(tmp_path
     adapter = load_adapter(write(tmp_path / "a.safetensors", state))
     with pytest.raises(ValueError, match="1024-d.*gives 1280-d.*ViT-H-14"):
         adapter.project_image(torch.zeros(1, 1280))
+
+
+def trained_state():
+    return stock_state() | {f"ira.to_{x}.weight": torch.randn(WIDTH, WIDTH) for x in "qkv"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16])
+def test_what_is_written_is_what_is_read(tmp_path, dtype):
+    state = {key: value.to(dtype) for key, value in trained_state().items()}
+    path = tmp_path / "made" / "a.safetensors"
+    write_adapter(path, state, {"heads": 2, "data_hash": "ü"})
+    read, metadata = read_adapter(path)
+    assert metadata == {"heads": 2, "data_hash": "ü", "format_version": 1}
+    assert read.keys() == state.keys() and all(torch.equal(value, read[key]) for key, value in state.items())
+    assert read["ira.to_q.weight"].dtype == dtype
+    assert load_adapter(path).ira.heads == 2
+    assert [file.name for file in path.parent.iterdir()] == ["a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "message"),
+    [
+        ("a.bin", stock_state(), "not as 'a.bin'"),
+        ("a.safetensors", changed(ip_adapter__3__to_v_ip__weight=None), "lacks ip_adapter.3.to_v_ip.weight"),
+        (
+            "a.safetensors",
+            changed(image_proj__norm__bias=torch.full((WIDTH,), 1e5).half()),
+            "image_proj.norm.bias .* not finite in float16; write float32",
+        ),
+    ],
+)
+def test_what_no_one_could_load_is_not_written(tmp_path, name, state, message):
+    (tmp_path / name).write_bytes(b"before")
+    with pytest.raises(ValueError, match=message):
+        write_adapter(tmp_path / name, state, {})
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]
+
+
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path):
+    path = write(tmp_path / "a.safetensors", stock_state())
+    whole, before = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # the disk takes no more than this
+    try:
+        with pytest.raises(OSError, match="a.safetensors' could not be written.*make room"):
+            write_adapter(path, trained_state(), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [whole]
