@@ -1,4 +1,4 @@
-"""`iamg-train`: builds and checks pools, and runs the demo. What is heavy is imported after parsing."""
+"""`iamg-train`: pools, data, training, drawing and the demo. What is heavy is imported after parsing."""
 
 import argparse
 import sys
@@ -8,7 +8,9 @@ from pathlib import Path
 from iamg.crop import CROPS
 from iamg.scenarios import load_scenarios
 from iamg.tagging import TAGGERS
+from iamg_train.config_flags import add_flags
 
+DTYPES = ("float16", "float32", "bfloat16")
 INTERRUPTED = 130  # the shell's own status after Ctrl-C
 
 
@@ -45,13 +47,59 @@ def _parser() -> argparse.ArgumentParser:
         command = _command(pools, name, _run("pool_commands", name), help_text)
         command.add_argument("pool", type=Path, metavar="POOL", help="a pool's folder")
 
+    data = commands.add_parser("data", help="check and prepare what is trained on").add_subparsers(
+        required=True, metavar="command"
+    )
+    check = _command(
+        data, "check", _run("data_commands", "check"), "say what a folder of items and its users are good for"
+    )
+    check.add_argument("items", type=Path, metavar="DIR", help="pictures with metadata.jsonl, .csv or .parquet")
+    check.add_argument("--interactions", type=Path, metavar="FILE", help="CSV (default: interactions.csv in DIR)")
+    check.add_argument("--history-length", type=_positive, default=5, help="k: liked items before the objective")
+    check.add_argument("--min-rating", type=float, default=4.0, help="from which rating on an item counts as liked")
+    prepare = _command(
+        data,
+        "prepare",
+        _run("data_commands", "prepare"),
+        "write histories, rewritten texts and neighbours for training",
+    )
+    add_flags(prepare)
+
+    fit = _command(commands, "fit", _run("fit", "run"), "fine-tune IRA and IP-Adapter on your own catalogue")
+    add_flags(fit)
+    fit.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    fit.add_argument("--resume", metavar="latest|FILE", help="go on from a checkpoint of this run")
+    fit.set_defaults(after_interrupt="a run that had begun goes on with --resume latest")
+
+    weights = _command(
+        commands, "export", _run("export", "run"), "write a run's weights as the file that the nodes load"
+    )
+    weights.add_argument("source", type=Path, metavar="RUN", help="a run's folder, or one of its checkpoints")
+    weights.add_argument("--out", type=Path, metavar="FILE", help="default: weights.safetensors in the run's folder")
+    weights.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="what the numbers are stored in")
+    weights.add_argument(
+        "--ema", action=argparse.BooleanOptionalAction, help="the averaged weights, or not (default: if there are some)"
+    )
+    weights.add_argument("--ip-adapter", type=Path, metavar="FILE", help="what training started from, if it moved")
+
+    convert = _command(
+        commands, "convert", _run("convert", "run"), "turn an IP-Adapter training folder or .bin into .safetensors"
+    )
+    convert.add_argument(
+        "source", type=Path, metavar="SOURCE", help="an accelerate checkpoint folder, .bin or .safetensors"
+    )
+    convert.add_argument("out", type=Path, metavar="OUT", help="the .safetensors file to write")
+    convert.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="what the numbers are stored in")
+
     demo = _command(commands, "demo", _run("demo", "run"), "personalise one item for two users, and show it on a page")
     _add_demo(demo)
     return parser
 
 
 def _command(commands, name: str, run: Callable, help_text: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=help_text, description=help_text, formatter_class=_Help)
+    command = commands.add_parser(
+        name, help=help_text, description=help_text, formatter_class=_Help, allow_abbrev=False
+    )
     command.set_defaults(run=run, after_interrupt="run the same command again to go on")
     return command
 
@@ -72,9 +120,7 @@ def _add_encoding(command: argparse.ArgumentParser) -> None:
     command.add_argument("--crop", choices=CROPS, default=CROPS[0], help="how pictures meet CLIP's square window")
     command.add_argument("--batch-size", type=_positive, default=16, help="items encoded together")
     command.add_argument("--device", default="auto", help="where the encoders run: auto, cpu, cuda, cuda:1 ...")
-    command.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="what the encoders compute in"
-    )
+    command.add_argument("--dtype", choices=DTYPES, default="float32", help="what the encoders compute in")
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:

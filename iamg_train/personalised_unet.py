@@ -7,8 +7,10 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from iamg.adapter import Adapter
+from iamg.adapter import Adapter, read_adapter
 from iamg.attention import Term, decoupled_attention, multi_head_attention
+from iamg_train.config import Method, Model
+from iamg_train.diffusion_files import load_unet
 
 TRAINED = ("ip_adapter.", "ira.")
 FILE_ORDER = ("down_blocks", "up_blocks", "mid_block")
@@ -109,6 +111,29 @@ class PersonalisedUNet(nn.Module):
         guidance = self.guide(conditions)
         with torch.autocast(noisy.device.type, enabled=False):
             return self.predict(noisy, timesteps, guidance)
+
+
+def load_model(files: Model, method: Method, dtype: torch.dtype) -> PersonalisedUNet:
+    """The checkpoint's U-Net in `dtype` under the IP-Adapter's weights, on the CPU; ValueError where they do not fit."""
+    path, heads = files.ip_adapter, method.heads
+    state, metadata = read_adapter(path)
+    if metadata.get("heads", heads) != heads:
+        raise ValueError(
+            f"method.heads is {heads}, but '{path.name}' was trained with {metadata['heads']}; set heads = "
+            f"{metadata['heads']}, or start from a stock IP-Adapter"
+        )
+    unet = nn.Module.to(load_unet(files.checkpoint), dtype)  # diffusers' own `to` warns of parts that SD1.5 lacks
+    return PersonalisedUNet(unet, Adapter(state, heads), method.image_weight, method.text_weight)
+
+
+def frozen_dtype(precision: str, device: str) -> torch.dtype:
+    """What the frozen parts compute in on this kind of device; precision: auto, fp32, bf16 or fp16."""
+    if precision == "auto":
+        halves = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp16"
+        precision = halves if device == "cuda" else "fp32"
+    if precision == "fp16" and device == "cpu":
+        raise ValueError('train.precision is "fp16", which needs a GPU; use "bf16" or "fp32" on the CPU')
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
 def cross_attentions(unet: UNet2DConditionModel) -> list[str]:
