@@ -11,6 +11,14 @@ Weights = dict[str, torch.Tensor]
 # Where a text tower may lie in a file: an SD1.5 checkpoint (with and without the inner name), a text encoder alone.
 TEXT_PREFIXES = ("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.", "text_model.")
 
+# What a vision tower's sizes are read from.
+VISION_KEYS = (
+    "vision_model.embeddings.patch_embedding.weight",
+    "vision_model.embeddings.position_embedding.weight",
+    "vision_model.encoder.layers.0.mlp.fc1.weight",
+    "visual_projection.weight",
+)
+
 # open_clip's names for the parts of a vision tower, and transformers' names for the same.
 OPEN_CLIP_VISION = {
     "class_embedding": "embeddings.class_embedding",
@@ -32,13 +40,7 @@ OPEN_CLIP_HEADS = {1280: 80, 1664: 104}
 
 def text_model(weights: Weights, file: str) -> CLIPTextModelWithProjection:
     """The CLIP-L text tower of an SD1.5 checkpoint or of a text encoder alone, in float32; `file` names it in errors."""
-    prefix = next((p for p in TEXT_PREFIXES if p + "final_layer_norm.weight" in weights), None)
-    if prefix is None:
-        raise ValueError(
-            f"{file} holds no CLIP text tower (no {TEXT_PREFIXES[0]}* tensors); "
-            "give an SD1.5 checkpoint or a CLIP-L text encoder file"
-        )
-    weights = {"text_model." + key[len(prefix) :]: t for key, t in weights.items() if key.startswith(prefix)}
+    weights = text_tower(weights, file)
     vocabulary, width = weights["text_model.embeddings.token_embedding.weight"].shape
     config = CLIPTextConfig(
         vocab_size=vocabulary,
@@ -57,24 +59,18 @@ def text_model(weights: Weights, file: str) -> CLIPTextModelWithProjection:
 
 def vision_model(weights: Weights, file: str) -> CLIPVisionModelWithProjection:
     """A CLIP Vision tower with its projection, in float32; `file` names it in errors."""
-    weights = transformers_names(weights)
-    try:
-        patches = weights["vision_model.embeddings.patch_embedding.weight"]  # (width, 3, patch, patch)
-        positions = weights["vision_model.embeddings.position_embedding.weight"].shape[0]
-        hidden = weights["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0]
-        projection = weights["visual_projection.weight"].shape[0]
-    except KeyError as missing:
-        raise ValueError(f"{file} is no CLIP Vision file with projection: it lacks {missing.args[0]}") from None
-    width, _, _, patch = patches.shape
+    weights = vision_tower(weights, file)
+    width, _, _, patch = weights["vision_model.embeddings.patch_embedding.weight"].shape
+    positions = weights["vision_model.embeddings.position_embedding.weight"].shape[0]
     config = CLIPVisionConfig(
         hidden_size=width,
-        intermediate_size=hidden,
+        intermediate_size=weights["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0],
         num_hidden_layers=count_layers(weights, "vision_model.encoder.layers."),
         num_attention_heads=width // OPEN_CLIP_HEADS.get(width, 64),
         hidden_act="gelu" if width in OPEN_CLIP_HEADS else "quick_gelu",
         image_size=round((positions - 1) ** 0.5) * patch,
         patch_size=patch,
-        projection_dim=projection,
+        projection_dim=weights["visual_projection.weight"].shape[0],
     )
     return fill(CLIPVisionModelWithProjection, config, weights, file)
 
@@ -92,6 +88,25 @@ def read_weights(path: Path, prefixes: tuple[str, ...] = ("",)) -> Weights:
         raise FileNotFoundError(f"{path} does not exist") from None
     except Exception as error:
         raise ValueError(f"{path.name} cannot be read as weights: {error}") from None
+
+
+def text_tower(weights: Weights, file: str) -> Weights:
+    """The text tower's tensors as `text_model.*`, wherever they lie; ValueError where there are none."""
+    prefix = next((p for p in TEXT_PREFIXES if p + "final_layer_norm.weight" in weights), None)
+    if prefix is None:
+        raise ValueError(
+            f"{file} holds no CLIP text tower (no {TEXT_PREFIXES[0]}* tensors); "
+            "give an SD1.5 checkpoint or a CLIP-L text encoder file"
+        )
+    return {"text_model." + key[len(prefix) :]: t for key, t in weights.items() if key.startswith(prefix)}
+
+
+def vision_tower(weights: Weights, file: str) -> Weights:
+    """The vision tower's tensors under transformers' names; ValueError where the file holds no whole tower."""
+    weights = transformers_names(weights)
+    if missing := [key for key in VISION_KEYS if key not in weights]:
+        raise ValueError(f"{file} is no CLIP Vision file with projection: it lacks {missing[0]}")
+    return weights
 
 
 def transformers_names(weights: Weights) -> Weights:

@@ -7,44 +7,65 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import xxhash
 from PIL import Image
 from torch.nn.functional import interpolate
 
 from iamg.crop import cuts_center, prepare
 from iamg.interests import fit_text
-from iamg_train.clip_files import TEXT_PREFIXES, read_weights, text_model, vision_model
+from iamg_train.clip_files import (
+    TEXT_PREFIXES,
+    Weights,
+    read_weights,
+    text_model,
+    text_tower,
+    vision_model,
+    vision_tower,
+)
 
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
 PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-class ClipEncoders:
-    """Encodes items for a pool as ComfyUI's CLIPTextEncode and CLIPVisionEncode do (decisions D1, D2, D16)."""
+class TextEncoder:
+    """SD1.5's text tower, encoding as ComfyUI's CLIPTextEncode does (decision D1)."""
 
-    def __init__(
-        self,
-        checkpoint: Path,
-        clip_vision: Path,
-        crop: str = "center_crop",
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ):
-        self.crop, self.device, self.dtype = crop, device, dtype
+    def __init__(self, checkpoint: Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32):
+        self.device = device
         self.tokenizer = ClipTokenizer()
         self.text_model = text_model(read_weights(checkpoint, TEXT_PREFIXES), checkpoint.name).to(device, dtype)
-        self.vision_model = vision_model(read_weights(clip_vision), clip_vision.name).to(device, dtype)
 
     def fit_text(self, text: str) -> str:
         """The text cut to the text tower's one window."""
         return fit_text(text, self.tokenizer.count)
 
-    @torch.inference_mode()
+    @torch.no_grad()
+    def encode_tokens(self, texts: Sequence[str]) -> torch.Tensor:
+        """(n, 77, text width) float32 on the CPU: the rows after the final LayerNorm."""
+        hidden = self.text_model.text_model(input_ids=self.tokenizer(texts).to(self.device)).last_hidden_state
+        return hidden.float().cpu()
+
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, text width) float32: the end token's row after the final LayerNorm, unprojected."""
-        tokens = self.tokenizer(texts).to(self.device)  # (n, 77)
-        hidden = self.text_model.text_model(input_ids=tokens).last_hidden_state  # (n, 77, text width)
-        ends = (tokens == self.tokenizer.end).int().argmax(dim=1)  # the first end token; the rest is padding
-        return hidden[torch.arange(len(tokens)), ends].float().cpu().numpy()
+        """(n, text width) float32: the end token's row, unprojected."""
+        return self.encode_tokens(texts)[torch.arange(len(texts)), self.end_of(texts)].numpy()
+
+    def end_of(self, texts: Sequence[str]) -> torch.Tensor:
+        """(n,) where each text's end token is among its 77."""
+        return self.tokenizer.end_of(texts)
+
+
+class VisionEncoder:
+    """A CLIP Vision tower, encoding as ComfyUI's CLIPVisionEncode does (decisions D2, D16)."""
+
+    def __init__(
+        self,
+        clip_vision: Path,
+        crop: str = "center_crop",
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.crop, self.device, self.dtype = crop, device, dtype
+        self.vision_model = vision_model(read_weights(clip_vision), clip_vision.name).to(device, dtype)
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> np.ndarray:
@@ -53,6 +74,21 @@ class ClipEncoders:
         pixels = torch.cat([clip_pixels(prepare(image, self.crop), size, center) for image in images])
         embeds = self.vision_model(pixel_values=pixels.to(self.device, self.dtype)).image_embeds
         return embeds.float().cpu().numpy()
+
+
+class ClipEncoders(TextEncoder, VisionEncoder):
+    """Both towers: what builds a pool."""
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        clip_vision: Path,
+        crop: str = "center_crop",
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        TextEncoder.__init__(self, checkpoint, device, dtype)
+        VisionEncoder.__init__(self, clip_vision, crop, device, dtype)
 
 
 class ClipTokenizer:
@@ -80,6 +116,10 @@ class ClipTokenizer:
             rows.append(row + [self.end] * (self.length - len(row)))
         return torch.tensor(rows)
 
+    def end_of(self, texts: Sequence[str]) -> torch.Tensor:
+        """(n,) the place of each text's first end token; those behind it are padding."""
+        return (self(texts) == self.end).int().argmax(dim=1)
+
 
 def clip_pixels(image: torch.Tensor, size: int, cut_center: bool) -> torch.Tensor:
     """A picture (1, H, W, 3) in 0..1 as CLIP Vision's input (1, 3, size, size), to the bit as ComfyUI makes it."""
@@ -93,3 +133,21 @@ def clip_pixels(image: torch.Tensor, size: int, cut_center: bool) -> torch.Tenso
         image = image[:, :, top : top + size, left : left + size]
     image = torch.clip(255.0 * image, 0, 255).round() / 255.0
     return (image - torch.tensor(PIXEL_MEAN).view(3, 1, 1)) / torch.tensor(PIXEL_STD).view(3, 1, 1)
+
+
+def text_fingerprint(checkpoint: Path) -> str:
+    """32 hex digits that tell this text tower from others; an SD1.5 checkpoint and its tower alone agree."""
+    return weights_fingerprint(text_tower(read_weights(checkpoint, TEXT_PREFIXES), checkpoint.name))
+
+
+def vision_fingerprint(clip_vision: Path) -> str:
+    return weights_fingerprint(vision_tower(read_weights(clip_vision), clip_vision.name))
+
+
+def weights_fingerprint(weights: Weights) -> str:
+    """xxh3_128 over the names, dtypes, shapes and stored bytes, whatever the order and the strides."""
+    digest = xxhash.xxh3_128()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, InitProcessGroupKwargs
 from diffusers import DDPMScheduler
+from rich.progress import TaskID
 
 from iamg.adapter import read_adapter
 from iamg_train import checkpoints
@@ -22,7 +23,7 @@ from iamg_train.input_cache import InputCache, fill_caches
 from iamg_train.loop import Trainer
 from iamg_train.personalised_unet import frozen_dtype, load_model
 from iamg_train.plan import plan
-from iamg_train.pool_commands import console
+from iamg_train.pool_commands import console, progress_bar
 from iamg_train.prepare import prepare
 from iamg_train.prepared import CONTROL, TEST, TRAIN, Prepared
 from iamg_train.run_log import RunLog
@@ -148,17 +149,26 @@ def _data(config: Config, accelerator: Accelerator) -> tuple[Prepared, InputCach
 
 def _encode(config: Config, prepared: Prepared, device: torch.device) -> InputCache:
     samples = [sample for split in (TRAIN, TEST, CONTROL) for sample in prepared.samples(split)]
-    return fill_caches(
-        prepared,
-        samples,
-        config.model.checkpoint,
-        config.model.clip_vision,
-        prepared.parameters["crop"],
-        config.data.cache,
-        config.train.resolution,
-        getattr(torch, config.data.cache_dtype),
-        device,
-    )
+    with progress_bar() as bar:
+        stages: dict[str, TaskID] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bar.add_task(f"encoding {stage}", total=total)
+            bar.update(stages[stage], completed=done)
+
+        return fill_caches(
+            prepared,
+            samples,
+            config.model.checkpoint,
+            config.model.clip_vision,
+            prepared.parameters["crop"],
+            config.data.cache,
+            config.train.resolution,
+            getattr(torch, config.data.cache_dtype),
+            device,
+            progress=show,
+        )
 
 
 def _watcher(

@@ -49,7 +49,12 @@ class Trainer:
         self.run_folder, self.values = run, values
         self.parameters = list(model.trainable().values())
         self.optimizer = make_optimizer(settings, self.parameters)
-        self.schedule = get_scheduler(settings.schedule, self.optimizer, settings.warmup_steps, settings.steps)
+        self.schedule = get_scheduler(
+            settings.schedule,
+            self.optimizer,
+            num_warmup_steps=settings.warmup_steps,
+            num_training_steps=settings.steps,
+        )
         self.ema = EMAModel(self.parameters, settings.ema_decay, foreach=True) if settings.ema_decay else None
         self.step = 0
         self._unlogged: list[tuple[Tensor, Tensor]] = []  # of each forward pass: which samples, their loss

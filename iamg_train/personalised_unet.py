@@ -122,7 +122,7 @@ def load_model(files: Model, method: Method, dtype: torch.dtype) -> Personalised
             f"method.heads is {heads}, but '{path.name}' was trained with {metadata['heads']}; set heads = "
             f"{metadata['heads']}, or start from a stock IP-Adapter"
         )
-    unet = nn.Module.to(load_unet(files.checkpoint), dtype)  # diffusers' own `to` warns of parts that SD1.5 lacks
+    unet = load_unet(files.checkpoint, dtype)
     return PersonalisedUNet(unet, Adapter(state, heads), method.image_weight, method.text_weight)
 
 

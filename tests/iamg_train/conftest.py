@@ -1,9 +1,12 @@
-"""Where a real ComfyUI is, for the tests that start one."""
+"""One thread, which small tensors are quickest on, and where a real ComfyUI is, for the tests that start one."""
 
 import os
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[2]
 

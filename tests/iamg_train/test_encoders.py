@@ -11,7 +11,18 @@ from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionMode
 from iamg.crop import prepare
 from iamg.fingerprint import agree
 from iamg_train.clip_files import read_weights, vision_model
-from iamg_train.encoders import PIXEL_MEAN, PIXEL_STD, ClipEncoders, ClipTokenizer, clip_pixels
+from iamg_train.encoders import (
+    PIXEL_MEAN,
+    PIXEL_STD,
+    ClipEncoders,
+    ClipTokenizer,
+    TextEncoder,
+    VisionEncoder,
+    clip_pixels,
+    text_fingerprint,
+    vision_fingerprint,
+    weights_fingerprint,
+)
 
 TEXTS = ["a red fox (1995)", "word " * 200, ""]
 
@@ -111,6 +122,49 @@ def test_heads_and_activation_follow_from_the_width_as_in_comfyui(width, heads, 
         pixels = torch.randn(1, 3, 28, 28)
         given = vision_model(expected.state_dict(), "tower")(pixel_values=pixels).image_embeds
         assert torch.allclose(given, expected(pixel_values=pixels).image_embeds, atol=1e-4)
+
+
+def test_tokens_are_the_rows_after_the_final_norm_and_end_where_the_text_ends(reference, files):
+    encoder = TextEncoder(files / "sd15.safetensors")
+    tokens = encoder.tokenizer(TEXTS)
+    with torch.inference_mode():
+        expected = reference.text_model(input_ids=tokens).last_hidden_state
+    torch.testing.assert_close(encoder.encode_tokens(TEXTS), expected, rtol=0, atol=1e-5)
+    assert encoder.end_of(TEXTS).tolist() == [row.tolist().index(49407) for row in tokens] == [10, 76, 1]
+
+
+def test_each_tower_is_loaded_without_the_other(files):
+    both = ClipEncoders(files / "sd15.safetensors", files / "vision.safetensors", "pad")
+    text, vision = TextEncoder(files / "sd15.safetensors"), VisionEncoder(files / "vision.safetensors", "pad")
+    assert np.array_equal(text.encode_texts(TEXTS), both.encode_texts(TEXTS))
+    assert np.array_equal(vision.encode_images([picture(80, 120)]), both.encode_images([picture(80, 120)]))
+
+
+def test_the_same_tower_has_one_fingerprint_in_every_layout_of_file(files):
+    texts = {text_fingerprint(files / name) for name in ("sd15.safetensors", "clip_l.safetensors")}
+    layouts = ("vision.safetensors", "vision.bin", "open_clip.safetensors")
+    visions = {vision_fingerprint(files / name) for name in layouts}
+    assert len(texts) == len(visions) == 1 and texts != visions
+    with pytest.raises(ValueError, match="vision.safetensors holds no CLIP text tower"):
+        text_fingerprint(files / "vision.safetensors")
+    with pytest.raises(ValueError, match="clip_l.safetensors is no CLIP Vision file"):
+        vision_fingerprint(files / "clip_l.safetensors")
+
+
+def test_a_fingerprint_tells_every_change_of_the_weights_and_nothing_else():
+    weights = {"a": torch.arange(12.0).view(3, 4), "b": torch.tensor(2.0), "c": torch.ones(2).bfloat16()}
+    strided = {"c": torch.ones(1).bfloat16().expand(2), "a": weights["a"].T.contiguous().T, "b": weights["b"]}
+    changes = (
+        {"a": weights["a"].clone().index_fill_(0, torch.tensor(2), 1.0)},
+        {"a": weights["a"].view(4, 3)},
+        {"a": weights["a"].half()},
+        {"b": torch.tensor(2.0000002)},
+        {"c": torch.ones(2).half()},
+        {"d": weights["b"]},
+    )
+    fingerprints = {weights_fingerprint(weights | change) for change in changes}
+    assert weights_fingerprint(weights) == weights_fingerprint(strided) and len(weights_fingerprint(weights)) == 32
+    assert len(fingerprints | {weights_fingerprint(weights)}) == len(changes) + 1
 
 
 def test_half_precision_gives_nearly_the_same_embeddings(files):

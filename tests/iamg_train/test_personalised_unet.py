@@ -41,7 +41,7 @@ def conditions(interest_weight=0.2, seed=0):
 
 
 def latents(seed=1):
-    return torch.randn(ROWS, 4, 8, 8, generator=torch.Generator().manual_seed(seed)), torch.tensor([40, 700])
+    return torch.randn(ROWS, 4, 16, 16, generator=torch.Generator().manual_seed(seed)), torch.tensor([40, 700])
 
 
 def naive_attention(query, key, value, heads):
