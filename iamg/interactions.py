@@ -4,9 +4,10 @@ import csv
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,9 @@ class UserHistory:
     items: tuple[str, ...]
 
 
-class _Interaction(NamedTuple):
+class Interaction(NamedTuple):
+    """One row of an interactions file."""
+
     item_id: str
     timestamp: float
     rating: float | None  # None: a click or a purchase, which counts as liked
@@ -51,10 +54,12 @@ def read_history(
     if k < 1:
         raise ValueError(f"k is {k}; a history needs at least 1 item")
     known = known_items if callable(known_items) else known_items.__contains__
-    users = _read_users(path)
+    users, skipped = read_interactions(path)
+    if skipped:
+        logger.warning("%s: %d rows without a number as rating or timestamp were skipped", path, skipped)
     if user_id not in users:
         raise ValueError(f"{path} has no user {user_id!r}; {_users_with(users, known, k, min_rating)}")
-    found, items = _history(users[user_id], known, objective, min_rating)
+    found, items = liked_before(users[user_id], known, objective, min_rating)
     if not found or len(items) < k:
         count = f"{len(items)} liked items before {found!r}" if found else "no liked item that is known"
         raise ValueError(
@@ -64,8 +69,11 @@ def read_history(
     return UserHistory(user_id, found, tuple(items[:k]))
 
 
-def _read_users(path: Path) -> dict[str, list[_Interaction]]:
-    """Each user's interactions, in the file's order."""
+def read_interactions(path: Path) -> tuple[dict[str, list[Interaction]], int]:
+    """Each user's interactions, newest first, and how many rows were skipped: no number as rating or timestamp.
+
+    Of interactions with one timestamp the later line comes first.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"interactions file {path} does not exist; give a CSV with {','.join(COLUMNS)}")
     users = defaultdict(list)
@@ -75,12 +83,37 @@ def _read_users(path: Path) -> dict[str, list[_Interaction]]:
             skipped += 1
         else:
             users[user_id].append(event)
-    if skipped:
-        logger.warning("%s: %d rows without a number as rating or timestamp were skipped", path, skipped)
-    return dict(users)
+    newest_first = {user_id: sorted(events, key=attrgetter("timestamp"))[::-1] for user_id, events in users.items()}
+    return newest_first, skipped
 
 
-def _rows(path: Path) -> Iterator[tuple[str, _Interaction | None]]:
+def liked_before(
+    newest_first: Iterable[Interaction], known: Callable[[str], bool], objective: str | None, min_rating: float
+) -> tuple[str | None, list[str]]:
+    """The objective item and the liked items strictly before it, newest first.
+
+    Without an objective it is the latest liked item, None when nothing was liked.
+    """
+    liked = [event for event in newest_first if event.liked(min_rating) and known(event.item_id)]
+    if not objective and liked:
+        objective = liked[0].item_id
+    met = next((event.timestamp for event in newest_first if event.item_id == objective), math.inf)
+    before = [event.item_id for event in liked if event.timestamp < met and event.item_id != objective]
+    return objective, list(dict.fromkeys(before))
+
+
+def histories(
+    user_id: str, newest_first: Sequence[Interaction], known: Callable[[str], bool], k: int, min_rating: float
+) -> Iterator[UserHistory]:
+    """A history for each liked item that has k liked items before it, the newest objective first."""
+    liked = (event.item_id for event in newest_first if event.liked(min_rating) and known(event.item_id))
+    for objective in dict.fromkeys(liked):
+        _, items = liked_before(newest_first, known, objective, min_rating)
+        if len(items) >= k:
+            yield UserHistory(user_id, objective, tuple(items[:k]))
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Interaction | None]]:
     try:
         with path.open(encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
@@ -96,7 +129,7 @@ def _rows(path: Path) -> Iterator[tuple[str, _Interaction | None]]:
         raise ValueError(f"{path} is no readable UTF-8 CSV: {error}; save it again as CSV UTF-8") from error
 
 
-def _interaction(item_id: str, timestamp: str | None, rating: str | None) -> _Interaction | None:
+def _interaction(item_id: str, timestamp: str | None, rating: str | None) -> Interaction | None:
     """None where timestamp or rating is no finite number."""
     try:
         when = float(timestamp or "nan")
@@ -104,24 +137,11 @@ def _interaction(item_id: str, timestamp: str | None, rating: str | None) -> _In
     except ValueError:
         return None
     finite = math.isfinite(when) and (stars is None or math.isfinite(stars))
-    return _Interaction(item_id, when, stars) if finite else None
+    return Interaction(item_id, when, stars) if finite else None
 
 
-def _history(
-    events: Iterable[_Interaction], known: Callable[[str], bool], objective: str | None, min_rating: float
-) -> tuple[str | None, list[str]]:
-    """The objective item (None when nothing was liked), and the liked items before it, newest first."""
-    newest_first = sorted(events, key=lambda event: event.timestamp)[::-1]  # later lines first within a timestamp
-    liked = [event for event in newest_first if event.liked(min_rating) and known(event.item_id)]
-    if not objective and liked:
-        objective = liked[0].item_id
-    met = next((event.timestamp for event in newest_first if event.item_id == objective), math.inf)
-    before = [event.item_id for event in liked if event.timestamp < met and event.item_id != objective]
-    return objective, list(dict.fromkeys(before))
-
-
-def _users_with(users: dict[str, list[_Interaction]], known: Callable[[str], bool], k: int, min_rating: float) -> str:
+def _users_with(users: dict[str, list[Interaction]], known: Callable[[str], bool], k: int, min_rating: float) -> str:
     """A few users whose latest liked item has k liked items before it."""
-    enough = (name for name, events in users.items() if len(_history(events, known, None, min_rating)[1]) >= k)
+    enough = (name for name, events in users.items() if len(liked_before(events, known, None, min_rating)[1]) >= k)
     names = list(islice(enough, 5))
     return f"users with enough: {', '.join(names)}" if names else f"no user has {k} liked items before another"

@@ -4,10 +4,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from iamg.crop import CROPS
 from iamg.scenarios import load_scenarios
 from iamg.tagging import TAGGERS
+from iamg_train.config import SECTIONS
 from iamg_train.config_flags import add_flags
 
 DTYPES = ("float16", "float32", "bfloat16")
@@ -91,6 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("out", type=Path, metavar="OUT", help="the .safetensors file to write")
     convert.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="what the numbers are stored in")
 
+    generate = _command(
+        commands,
+        "generate",
+        _run("generate", "run"),
+        "draw personalised pictures of a catalogue's users without ComfyUI",
+    )
+    _add_generate(generate)
+
     demo = _command(commands, "demo", _run("demo", "run"), "personalise one item for two users, and show it on a page")
     _add_demo(demo)
     return parser
@@ -121,6 +131,39 @@ def _add_encoding(command: argparse.ArgumentParser) -> None:
     command.add_argument("--batch-size", type=_positive, default=16, help="items encoded together")
     command.add_argument("--device", default="auto", help="where the encoders run: auto, cpu, cuda, cuda:1 ...")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="what the encoders compute in")
+
+
+def _add_generate(command: argparse.ArgumentParser) -> None:
+    users = command.add_argument_group("users").add_mutually_exclusive_group(required=True)
+    users.add_argument("--user", action="append", metavar="ID", help="whom to draw for; may be given again")
+    users.add_argument(
+        "--users",
+        type=Path,
+        metavar="FILE",
+        help='JSONL of {"user_id": ..., "objective": ...}, objective may be left out',
+    )
+    command.add_argument("--objective", metavar="ID", help="the item to redraw (default: what a user liked last)")
+    # Out, steps and seed are also keys of a run's settings, which these must not change: they have names of their own.
+    command.add_argument(
+        "--out", dest="gallery", type=Path, required=True, metavar="DIR", help="where pictures are put"
+    )
+    drawing = command.add_argument_group("drawing")
+    drawing.add_argument("--pictures", type=_positive, default=4, metavar="N", help="pictures of each user")
+    drawing.add_argument("--steps", dest="ddim_steps", type=_positive, default=50, metavar="N", help="DDIM steps")
+    drawing.add_argument(
+        "--guidance-scale", type=float, default=7.5, metavar="NUMBER", help="of classifier-free guidance"
+    )
+    drawing.add_argument(
+        "--seed", dest="first_seed", type=int, default=0, metavar="N", help="of the noise of a user's first picture"
+    )
+    for side in ("width", "height"):
+        drawing.add_argument(f"--{side}", type=_multiple_of_8, default=512, metavar="N", help="pixels")
+    for key, field in SECTIONS["train"].model_fields.items():
+        if key in ("device", "precision"):
+            drawing.add_argument(
+                f"--{key}", choices=get_args(field.annotation), default=argparse.SUPPRESS, help=field.description
+            )
+    add_flags(command, ("data", "model", "method"))
 
 
 def _add_demo(command: argparse.ArgumentParser) -> None:
@@ -160,4 +203,11 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _multiple_of_8(text: str) -> int:
+    number = _positive(text)
+    if number % 8:
+        raise argparse.ArgumentTypeError(f"{text} is not a multiple of 8")
     return number

@@ -101,7 +101,8 @@ def _accelerator(config: Config) -> Accelerator:
         project_dir=config.run.out,
     )
     if trackers:
-        accelerator.init_trackers("iamg", {key: str(value) for key, value in config.identity().items()})
+        settings = {key: str(value) for key, value in config.identity().items()}
+        accelerator.init_trackers("iamg", settings, {"wandb": {"dir": config.run.out}})
     return accelerator
 
 

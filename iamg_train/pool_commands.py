@@ -1,6 +1,7 @@
 """`iamg-train pool build | info | verify`."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -73,19 +74,24 @@ def build_from_folder(arguments: Namespace, items: Path, destination: Path) -> B
             batch_size=arguments.batch_size,
             progress=lambda done, _: bar.update(task, completed=done),
         )
-    _tell_skipped([*unreadable, *report.skipped])
+    tell_problems("skipped", [*unreadable, *report.skipped])
     return report
 
 
 def load_encoders(arguments: Namespace) -> ClipEncoders:
+    device, dtype = find_device(arguments.device), getattr(torch, arguments.dtype)
+    return ClipEncoders(arguments.checkpoint, arguments.clip_vision, arguments.crop, device, dtype)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a GPU where there is one. ValueError when it cannot be used."""
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(automatic if arguments.device == "auto" else arguments.device)
+        device = torch.device(automatic if name == "auto" else name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device '{arguments.device}' cannot be used: {str(error).splitlines()[0]}") from None
-    dtype = getattr(torch, arguments.dtype)
-    return ClipEncoders(arguments.checkpoint, arguments.clip_vision, arguments.crop, device, dtype)
+        raise ValueError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
+    return device
 
 
 def progress_bar() -> Progress:
@@ -93,10 +99,11 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=console)
 
 
-def _tell_skipped(skipped: list[tuple[str, str]]) -> None:
-    if skipped:
-        console.print(f"[yellow]{len(skipped)} skipped:[/]")
-    for name, reason in skipped[:SHOWN_PROBLEMS]:
+def tell_problems(what: str, problems: Sequence[tuple[str, str]]) -> None:
+    """List the first (name, reason) of what was skipped, missing ...; nothing when there are none."""
+    if problems:
+        console.print(f"[yellow]{len(problems)} {what}:[/]")
+    for name, reason in problems[:SHOWN_PROBLEMS]:
         console.print(f"  {name}: {reason}", markup=False)
-    if len(skipped) > SHOWN_PROBLEMS:
-        console.print(f"  ... and {len(skipped) - SHOWN_PROBLEMS} more")
+    if len(problems) > SHOWN_PROBLEMS:
+        console.print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more")

@@ -1,8 +1,8 @@
 """IAMGForeground: I*, what of the item's picture conditions the drawing (section 4.3)."""
 
-import torch.nn.functional as F
 from comfy_api.latest import io
 
+from ..iamg.foreground import on_white
 from .sockets import CATEGORY
 
 
@@ -34,8 +34,5 @@ class IAMGForeground(io.ComfyNode):
             raise ValueError(
                 f"{len(mask)} masks do not fit {len(image)} pictures; give one mask, or one for each picture"
             )
-        size = image.shape[1:3]
-        mask = F.interpolate(mask[:, None], size, mode="bilinear", antialias=True).movedim(1, -1).to(image)
-        return io.NodeOutput(
-            image[..., :3] * mask + (1 - mask), f"The foreground covers {mask.mean():.0%} of the picture."
-        )
+        picture = on_white(image[..., :3], mask)
+        return io.NodeOutput(picture, f"The foreground covers {mask.mean():.0%} of the picture.")

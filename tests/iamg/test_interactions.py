@@ -1,9 +1,10 @@
 import csv
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from iamg.interactions import UserHistory, read_history
+from iamg.interactions import Interaction, UserHistory, histories, read_history, read_interactions
 from iamg.items import read_items
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -128,3 +129,35 @@ def test_real_histories_agree_with_a_naive_reading(name, min_rating, enough):
         assert times[history.objective] == last
         assert [times[item] for item in history.items] == sorted(float(r["timestamp"]) for r in naive)[:-6:-1]
     assert found >= enough / (25 if len(rows) > 1000 else 1)
+
+
+def test_all_users_are_read_newest_first_and_skipped_rows_counted(tmp_path):
+    path = interactions(tmp_path, "u,m1,5,2", "v,m9,,1", "u,m2,5,3", "u,m3,x,9", "u,m4,1,2", "w,m1,5,")
+    users, skipped = read_interactions(path)
+    assert {user: [event.item_id for event in events] for user, events in users.items()} == {
+        "u": ["m2", "m4", "m1"],
+        "v": ["m9"],
+    }
+    assert skipped == 2
+
+
+def test_every_liked_item_with_k_before_it_gives_a_history():
+    random = Random(0)
+    for _ in range(200):
+        rows = [(f"m{random.randrange(6)}", random.randrange(8), random.choice([None, 1.0, 5.0])) for _ in range(9)]
+        newest_first = [Interaction(*row) for row in sorted(rows, key=lambda row: -row[1])]
+        expected = {}
+        for item, _, rating in rows:
+            if rating != 1.0 and item != "m0":
+                met = max(time for other, time, _ in rows if other == item)
+                before = {o: t for o, t, r in sorted(rows, key=lambda row: row[1]) if r != 1.0 and t < met}
+                before = {o: t for o, t in before.items() if o not in ("m0", item)}
+                if len(before) >= 2:
+                    expected[item] = sorted(before.values())[:-3:-1]
+        found = list(histories("u", newest_first, lambda item: item != "m0", 2, 4.0))
+        assert {history.objective for history in found} == expected.keys() and len(found) == len(expected)
+        times = {(item, time) for item, time, rating in rows if rating != 1.0}
+        for history in found:
+            assert all((i, t) in times for i, t in zip(history.items, expected[history.objective], strict=True))
+        newest = [max(t for i, t, r in rows if i == h.objective and r != 1.0) for h in found]
+        assert newest == sorted(newest, reverse=True)

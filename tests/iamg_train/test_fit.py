@@ -192,11 +192,14 @@ def test_sigterm_saves_and_stops(world, runs):
 
 @pytest.mark.slow
 def test_two_processes_agree_with_one(run, world, runs):
-    """Two processes of one picture each are one of two: the same examples, the same mean, up to rounding."""
+    """Two processes of one picture each are one of two: the same examples, the same mean, up to rounding.
+
+    accelerate starts several processes of one machine only with --multi_gpu; --device cpu keeps them off a GPU.
+    """
     one = run("one", batch_size=2)
     folder = runs / "two"
     flags = command(world, folder, batch_size=1)
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     done = subprocess.run(
         [flags[0], *launch, *flags[1:]], env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=300
@@ -266,8 +269,17 @@ def test_what_only_costs_or_saves_changes_no_loss(run, changes):
 
 
 @pytest.mark.slow
-def test_the_compiled_u_net_gives_the_same_losses(run):
+def test_the_compiled_u_net_gives_the_same_losses(run, monkeypatch):
+    """Traced forwards and backwards, but not turned into C++, which takes minutes."""
+    compiled, compile_module = [], torch.nn.Module.compile
+
+    def trace(module, backend="inductor"):
+        compiled.append(type(module).__name__)
+        compile_module(module, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", trace)
     assert column(run("compiled", compile=True), "loss") == pytest.approx(column(run("plain"), "loss"), rel=1e-4)
+    assert compiled == ["UNet2DConditionModel"]
 
 
 def test_bf16_trains_close_to_fp32(run):
@@ -307,12 +319,12 @@ def test_wandb_gets_the_run(run, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     folder = run("logged", loggers=["wandb"])
-    monkeypatch.chdir(folder)
     assert list(folder.rglob("*.wandb"))
 
 
+@pytest.mark.slow
 def test_four_samples_are_learned_by_heart(run):
-    """On one fixed set of noise, the loss of what it trains on falls by more than a third of what can fall."""
+    """The loss falls to less than three quarters, though the random U-Net is frozen and only its keys and values learn."""
     folder = run(
         "overfit",
         steps=120,
