@@ -80,6 +80,12 @@ class Method(Section):
     )
     heads: Count = Field(4, description="IRA's attention heads; they divide the text encoder's width")
 
+    @property
+    def drawn_interest_weight(self) -> float:
+        """λ2 for drawing: the middle of a range."""
+        weight = self.interest_weight
+        return sum(weight) / 2 if isinstance(weight, tuple) else weight
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if isinstance(self.interest_weight, tuple) and self.interest_weight[0] > self.interest_weight[1]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration, InitProcessGroupKwargs
 from diffusers import DDPMScheduler
-from rich.progress import TaskID
 
 from iamg.adapter import read_adapter
 from iamg_train import checkpoints
@@ -17,9 +16,10 @@ from iamg_train.config_flags import overrides_of
 from iamg_train.data_commands import prepare_options
 from iamg_train.diffusion_files import load_vae
 from iamg_train.encoders import text_fingerprint, vision_fingerprint
+from iamg_train.encoding import encode
 from iamg_train.export import WEIGHTS, export, projection_fingerprint
 from iamg_train.grids import GridMaker
-from iamg_train.input_cache import InputCache, fill_caches
+from iamg_train.input_cache import InputCache
 from iamg_train.loop import Trainer
 from iamg_train.personalised_unet import frozen_dtype, load_model
 from iamg_train.plan import plan
@@ -151,25 +151,7 @@ def _data(config: Config, accelerator: Accelerator) -> tuple[Prepared, InputCach
 def _encode(config: Config, prepared: Prepared, device: torch.device) -> InputCache:
     samples = [sample for split in (TRAIN, TEST, CONTROL) for sample in prepared.samples(split)]
     with progress_bar() as bar:
-        stages: dict[str, TaskID] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bar.add_task(f"encoding {stage}", total=total)
-            bar.update(stages[stage], completed=done)
-
-        return fill_caches(
-            prepared,
-            samples,
-            config.model.checkpoint,
-            config.model.clip_vision,
-            prepared.parameters["crop"],
-            config.data.cache,
-            config.train.resolution,
-            getattr(torch, config.data.cache_dtype),
-            device,
-            progress=show,
-        )
+        return encode(config, prepared, samples, device, bar)
 
 
 def _watcher(
@@ -185,8 +167,7 @@ def _watcher(
     if not samples:
         console.print("[yellow]no held-out user has a history: no held-out loss, and no grids[/]")
         return Watcher(watch, None, None, 0, None, noise_schedule, log, config.run.out, 1)
-    weight = config.method.interest_weight
-    weight = sum(weight) / 2 if isinstance(weight, tuple) else weight
+    weight = config.method.drawn_interest_weight
     timesteps = noise_schedule.config.num_train_timesteps
     fixed = (reader, Drop(joint=0.0), weight, HELD_OUT_SEED, timesteps)
     grid = None

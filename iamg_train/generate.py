@@ -15,15 +15,15 @@ from iamg_train.config import Config, load_config
 from iamg_train.config_flags import overrides_of
 from iamg_train.data_commands import prepare_options
 from iamg_train.diffusion_files import LATENT_CHANNELS, Vae, load_vae
+from iamg_train.encoding import encode
 from iamg_train.gallery import Gallery
 from iamg_train.histories import Entry
-from iamg_train.input_cache import fill_caches
 from iamg_train.objectives import Objectives
 from iamg_train.personalised_unet import Conditions, PersonalisedUNet, frozen_dtype, load_model
 from iamg_train.picture_settings import Drawing, Picture, plan_pictures
 from iamg_train.pool_commands import console, find_device, progress_bar, tell_problems
-from iamg_train.prepare import PrepareOptions, _masks, _sample_maker, _stage, _text_cache
-from iamg_train.prepared import TEST, Prepared, Sample
+from iamg_train.prepare import make_samples, retrieved_embeds
+from iamg_train.prepared import TEST, Prepared
 from iamg_train.sampling import draw_latents, to_pictures
 from iamg_train.training_samples import SampleReader
 from iamg_train.wanted import Wanted, find_histories, read_wanted
@@ -113,23 +113,10 @@ def _prepare(config: Config, wanted: Sequence[Wanted], skip: bool, bar: Progress
             )
         tell_problems(f"of {len(wanted)} users skipped", problems)
         entries = [Entry(TEST, history) for history in histories]
-        samples = _samples(options, pool, entries, objectives, bar)
-        ids = sorted({item_id for sample in samples for item_id in sample.retrieved_ids})
-        embeds = torch.from_numpy(pool.image_embeds([pool.item(item_id).row for item_id in ids]))
+        samples = make_samples(options, pool, entries, objectives, bar)
+        embeds = {item_id: torch.from_numpy(x) for item_id, x in retrieved_embeds(pool, samples).items()}
         manifest = {"parameters": asdict(options) | {"crop": pool.crop}, "counts": {}, "data_hash": ""}
-    return Prepared(options.prepared, options.items, manifest, samples, dict(zip(ids, embeds, strict=True)))
-
-
-def _samples(
-    options: PrepareOptions, pool: EmbeddingPool, entries: Sequence[Entry], objectives: Objectives, bar: Progress
-) -> list[Sample]:
-    redrawn = [objectives[item_id] for item_id in dict.fromkeys(entry.history.objective for entry in entries)]
-    texts = _text_cache(options, pool)
-    masks = _masks(options, redrawn, _stage(bar, "cutting out foregrounds"))
-    maker = _sample_maker(options, pool, texts)
-    rewritten = maker.rewrite(entries, _stage(bar, "rewriting texts"))
-    texts.ensure(rewritten, _stage(bar, "encoding texts"))
-    return maker.samples(entries, rewritten, objectives, masks, _stage(bar, "retrieving neighbours"))
+    return Prepared(options.prepared, options.items, manifest, samples, embeds)
 
 
 def _painter(
@@ -141,23 +128,8 @@ def _painter(
     bar: Progress,
 ) -> Painter:
     """Encodes what the pictures need; then the encoders leave memory, and what draws is loaded."""
-    stages = {}
-
-    def show(stage: str, done: int, total: int) -> None:
-        stages.setdefault(stage, _stage(bar, f"encoding {stage}"))(done, total)
-
-    inputs = fill_caches(
-        prepared,
-        list(dict.fromkeys(picture.sample for picture in missing)),
-        config.model.checkpoint,
-        config.model.clip_vision,
-        prepared.parameters["crop"],
-        config.data.cache,
-        config.train.resolution,
-        getattr(torch, config.data.cache_dtype),
-        device,
-        progress=show,
-    )
+    samples = list(dict.fromkeys(picture.sample for picture in missing))
+    inputs = encode(config, prepared, samples, device, bar)
     model = load_model(config.model, config.method, dtype).to(device)
     reader = SampleReader(prepared, inputs, config.data.top_k, config.method.query)
     return Painter(model, load_vae(config.model.checkpoint).to(device), reader, inputs.tokens("").to(device))

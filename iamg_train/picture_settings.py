@@ -39,11 +39,10 @@ class Picture(NamedTuple):
 def plan_pictures(config: Config, prepared: Prepared, drawing: Drawing, dtype: torch.dtype) -> list[Picture]:
     """All pictures of the prepared test users, with the settings that go into each; dtype: of the U-Net."""
     method = config.method
-    weight = method.interest_weight
     common = {
         "image_weight": method.image_weight,
         "text_weight": method.text_weight,
-        "interest_weight": sum(weight) / 2 if isinstance(weight, tuple) else weight,
+        "interest_weight": method.drawn_interest_weight,
         "query": method.query,
         "heads": method.heads,
         "sampler": "DDIM",

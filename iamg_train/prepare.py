@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.progress import Progress
 
@@ -15,12 +16,12 @@ from iamg.interactions import read_interactions
 from iamg.pool import EmbeddingPool
 from iamg.scenarios import load_scenarios
 from iamg_train.foregrounds import FolderMasks, RembgMasks, find_foregrounds
-from iamg_train.histories import Choice, Split, choose_entries, control_entries
+from iamg_train.histories import Choice, Entry, Split, choose_entries, control_entries
 from iamg_train.input_cache import TextCache
 from iamg_train.neighbours import Neighbours
 from iamg_train.objectives import Objective, Objectives
 from iamg_train.pool_commands import console, find_device, progress_bar, tell_problems
-from iamg_train.prepared import TEST, TRAIN, Prepared, write_prepared
+from iamg_train.prepared import TEST, TRAIN, Prepared, Sample, write_prepared
 from iamg_train.sample_maker import SampleMaker
 
 # What the samples depend on, besides the pool and the pictures.
@@ -77,27 +78,38 @@ def prepare(options: PrepareOptions) -> Prepared:
     """
     with EmbeddingPool.open(options.pool) as pool, progress_bar() as bar:
         objectives = Objectives(options.items, pool)
-        choice, counts = _choose(options, pool, objectives.readable, _stage(bar, "choosing histories"))
+        choice, counts = _choose(options, pool, objectives.readable, stage(bar, "choosing histories"))
         counts["unreadable_pictures"] = len(objectives.problems)
         if not counts[TRAIN]:
             raise _nothing_to_train_on(options, counts, objectives)
         entries = [*choice.entries, *control_entries(choice.entries)]
-        redrawn = [objectives[item_id] for item_id in dict.fromkeys(entry.history.objective for entry in entries)]
-        texts = _text_cache(options, pool)
-        masks = _masks(options, redrawn, _stage(bar, "cutting out foregrounds"))
+        samples = make_samples(options, pool, entries, objectives, bar)
         if options.foreground != "none":
-            counts["without_foreground"] = len(redrawn) - len(masks)
-        maker = _sample_maker(options, pool, texts)
-        rewritten = maker.rewrite(entries, _stage(bar, "rewriting texts"))
-        texts.ensure(rewritten, _stage(bar, "encoding texts"))
-        samples = maker.samples(entries, rewritten, objectives, masks, _stage(bar, "retrieving neighbours"))
+            counts["without_foreground"] = len({x.objective for x in samples if x.foreground is None})
         parameters = {name: getattr(options, name) for name in PARAMETERS}
         parameters |= {"crop": pool.crop, "pool": pool.name, "pool_checksum": pool.manifest["xxh3_64"]}
-        retrieved = sorted({item_id for sample in samples for item_id in sample.retrieved_ids})
-        embeds = pool.image_embeds([pool.item(item_id).row for item_id in retrieved])
-        write_prepared(options.prepared, samples, parameters, counts, dict(zip(retrieved, embeds, strict=True)))
+        write_prepared(options.prepared, samples, parameters, counts, retrieved_embeds(pool, samples))
     _tell(options, counts, objectives)
     return Prepared.open(options.prepared, options.items)
+
+
+def make_samples(
+    options: PrepareOptions, pool: EmbeddingPool, entries: Sequence[Entry], objectives: Objectives, bar: Progress
+) -> list[Sample]:
+    """The samples of these entries: texts rewritten and encoded, foregrounds cut out, neighbours retrieved."""
+    redrawn = [objectives[item_id] for item_id in dict.fromkeys(entry.history.objective for entry in entries)]
+    texts = _text_cache(options, pool)
+    masks = _masks(options, redrawn, stage(bar, "cutting out foregrounds"))
+    maker = _sample_maker(options, pool, texts)
+    rewritten = maker.rewrite(entries, stage(bar, "rewriting texts"))
+    texts.ensure(rewritten, stage(bar, "encoding texts"))
+    return maker.samples(entries, rewritten, objectives, masks, stage(bar, "retrieving neighbours"))
+
+
+def retrieved_embeds(pool: EmbeddingPool, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+    """Ψ's embeddings by item, (image width,) float32, of every item that some sample retrieved."""
+    ids = sorted({item_id for sample in samples for item_id in sample.retrieved_ids})
+    return dict(zip(ids, pool.image_embeds([pool.item(item_id).row for item_id in ids]), strict=True))
 
 
 def plan_counts(options: PrepareOptions) -> dict[str, int]:
@@ -160,7 +172,7 @@ def _sample_maker(options: PrepareOptions, pool: EmbeddingPool, texts: TextCache
     return SampleMaker(pool, neighbours, texts, load_scenarios()[options.scenario], options.interest_tags)
 
 
-def _stage(bar: Progress, title: str) -> Callable[[int, int], None]:
+def stage(bar: Progress, title: str) -> Callable[[int, int], None]:
     """Moves a bar of its own, which appears once there is something to do."""
     tasks = []
 

@@ -1,7 +1,6 @@
 """The training step's benchmark: both sides run one model, and its report holds what it promises."""
 
 import json
-import sys
 
 import pytest
 import torch
@@ -89,8 +88,7 @@ def test_half_precision_shares_no_weight_and_full_precision_all(trainer):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_round_times_all_three_and_our_checkpoint_is_what_trains_thrice(precision, tmp_path):
-    arguments = vars(train_step.parse([*FLAGS, "--precision", precision]))
-    settings = train_step.Settings(**{key: value for key, value in arguments.items() if key != "json"})
+    settings, _ = train_step.parse([*FLAGS, "--precision", precision])
     measured = train_step.compare(settings, tmp_path)
     report = train_step.summarise(settings, measured, {"tutorial": 400, "ours": 200, "U-Net alone": 100})
     assert {name: len(parts["step"]) for name, parts in measured.items()} == dict.fromkeys(measured, settings.rounds)
@@ -106,8 +104,7 @@ def test_every_round_times_all_three_and_our_checkpoint_is_what_trains_thrice(pr
 
 
 @pytest.mark.slow
-def test_the_command_prints_the_table_and_writes_the_report(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["train_step.py"])
+def test_the_command_prints_the_table_and_writes_the_report(tmp_path, capsys):
     train_step.main([*FLAGS, "--json", str(tmp_path / "report.json")])
     report = json.loads((tmp_path / "report.json").read_text())
     assert {"settings", "tutorial", "ours", "U-Net alone", "ratios"} == report.keys()
