@@ -8,6 +8,7 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from iamg_train.diffusion_loss import noise_prediction_losses
 from iamg_train.personalised_unet import PersonalisedUNet
 from iamg_train.training_samples import Example, TrainingSamples
 
@@ -31,13 +32,6 @@ class HeldOut(NamedTuple):
                 "learned nothing about users."
             )
         return f"With another user's history the held-out loss is worse ({numbers}): the interest branch tells users apart."
-
-
-def noise_prediction_losses(model: torch.nn.Module, batch: Example, noise_schedule: DDPMScheduler) -> Tensor:
-    """Eq 14 for each picture of a batch, (B,)."""
-    noisy = noise_schedule.add_noise(batch.latents, batch.noise, batch.timestep)
-    predicted = model(noisy, batch.timestep, batch.conditions)
-    return (predicted - batch.noise).square().mean(dim=(1, 2, 3))
 
 
 @torch.no_grad()

@@ -10,14 +10,14 @@ import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from diffusers.optimization import get_scheduler
-from diffusers.training_utils import EMAModel, compute_snr
+from diffusers.training_utils import EMAModel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from iamg_train import checkpoints
 from iamg_train.config import Config, Train
-from iamg_train.held_out import noise_prediction_losses
+from iamg_train.diffusion_loss import min_snr_weights, noise_prediction_losses
 from iamg_train.personalised_unet import PersonalisedUNet
 from iamg_train.pool_commands import console
 from iamg_train.prepared import Sample
@@ -140,11 +140,10 @@ class Trainer:
         )
 
     def _loss(self, model: torch.nn.Module, batch: Example) -> Tensor:
-        """Eq 14, each timestep weighted by Min-SNR's min(γ, SNR) / SNR where it is on."""
+        """Eq 14, each timestep weighted after Min-SNR where that is on."""
         losses = noise_prediction_losses(model, batch, self.noise_schedule)
         if gamma := self.settings.min_snr_gamma:
-            snr = compute_snr(self.noise_schedule, batch.timestep)
-            losses = losses * snr.clamp(max=gamma) / snr
+            losses = losses * min_snr_weights(self.noise_schedule, batch.timestep, gamma)
         return losses.mean()
 
     def _finish_step(self) -> None:
