@@ -22,7 +22,7 @@ from iamg_train.grids import GridMaker
 from iamg_train.input_cache import InputCache
 from iamg_train.loop import Trainer
 from iamg_train.personalised_unet import frozen_dtype, load_model
-from iamg_train.plan import plan
+from iamg_train.plan import fitting_model, plan
 from iamg_train.pool_commands import console, progress_bar
 from iamg_train.prepare import prepare
 from iamg_train.prepared import CONTROL, TEST, TRAIN, Prepared
@@ -49,6 +49,7 @@ def run(arguments: Namespace) -> int:
 def fit(config: Config, resume: str | None = None) -> None:
     """Prepare, cache, train, export, summarise. resume: "latest", or a checkpoint of the run."""
     folder = config.run.out
+    fitting_model(config)
     checkpoint = _starting_point(config, resume)
     accelerator = _accelerator(config)
     prepared, inputs = _data(config, accelerator)

@@ -16,6 +16,7 @@ import torch
 import xxhash
 from PIL import Image
 
+from iamg.fingerprint import probe_image
 from iamg.pictures import resolve_inside
 from iamg_train.clip_files import TEXT_PREFIXES, read_weights, text_tower, vision_tower
 from iamg_train.diffusion_files import LATENT_CHANNELS, load_vae, pixels_a_latent, vae_weights
@@ -28,6 +29,7 @@ Encode = Callable[[list[Input]], torch.Tensor]  # n inputs into rows (n, *shape)
 Progress = Callable[[str, int, int], None]  # the stage, how many are done, how many there are to do
 
 TEXT_BATCH = 32
+PROBE_KEY = xxhash.xxh3_128_hexdigest(b"the fingerprint's picture")
 
 
 class TextCache:
@@ -129,14 +131,26 @@ def fill_caches(
     load = partial(_posteriors, prepared, checkpoint, resolution, device)
     _fill(latents, missing, load, batch_size, partial(progress, "latents"))
 
-    vision = vision_tower(read_weights(clip_vision), clip_vision.name)
-    name = _folder_name("images", weights_fingerprint(vision), crop, dtype)
-    images = RowCache.open(folder / name, (len(vision["visual_projection.weight"]),), dtype)
+    images = _image_rows(folder, clip_vision, crop, dtype)
     keys = {(s.picture_hash, s.foreground): image_key(prepared, s) for s in samples}
-    missing = {key: s for s in samples if (key := keys[s.picture_hash, s.foreground]) not in images}
-    load = partial(_image_embeds, prepared, clip_vision, crop, device)
+    missing = {
+        key: partial(prepared.condition_picture, s)
+        for s in samples
+        if (key := keys[s.picture_hash, s.foreground]) not in images
+    }
+    load = partial(_image_embeds, clip_vision, crop, device)
     _fill(images, missing, load, batch_size, partial(progress, "image embeddings"))
     return InputCache(texts, latents, images, keys)
+
+
+def image_probe(
+    clip_vision: Path, crop: str, folder: Path, dtype: torch.dtype, device: str | torch.device
+) -> np.ndarray:
+    """What this CLIP Vision makes of the fingerprint's picture, (image width,) float32, by which a pool is recognised."""
+    images = _image_rows(folder, clip_vision, crop, dtype)
+    missing = {} if PROBE_KEY in images else {PROBE_KEY: probe_image}
+    _fill(images, missing, partial(_image_embeds, clip_vision, crop, device), 1, lambda done, total: None)
+    return images[PROBE_KEY].float().numpy()
 
 
 def training_pixels(image: Image.Image, resolution: int) -> torch.Tensor:
@@ -172,11 +186,15 @@ def _posteriors(prepared: Prepared, checkpoint: Path, resolution: int, device: s
     return encode
 
 
-def _image_embeds(prepared: Prepared, clip_vision: Path, crop: str, device: str | torch.device) -> Encode[Sample]:
+def _image_rows(folder: Path, clip_vision: Path, crop: str, dtype: torch.dtype) -> RowCache:
+    vision = vision_tower(read_weights(clip_vision), clip_vision.name)
+    name = _folder_name("images", weights_fingerprint(vision), crop, dtype)
+    return RowCache.open(folder / name, (len(vision["visual_projection.weight"]),), dtype)
+
+
+def _image_embeds(clip_vision: Path, crop: str, device: str | torch.device) -> Encode[Callable[[], Image.Image]]:
     encoder = VisionEncoder(clip_vision, crop, device)
-    return lambda samples: torch.from_numpy(
-        encoder.encode_images([prepared.condition_picture(sample) for sample in samples])
-    )
+    return lambda pictures: torch.from_numpy(encoder.encode_images([open_one() for open_one in pictures]))
 
 
 def _folder_name(kind: str, fingerprint: str, *settings: object) -> str:

@@ -113,8 +113,11 @@ class PersonalisedUNet(nn.Module):
             return self.predict(noisy, timesteps, guidance)
 
 
-def load_model(files: Model, method: Method, dtype: torch.dtype) -> PersonalisedUNet:
-    """The checkpoint's U-Net in `dtype` under the IP-Adapter's weights, on the CPU; ValueError where they do not fit."""
+def load_model(files: Model, method: Method, dtype: torch.dtype | None = None) -> PersonalisedUNet:
+    """The checkpoint's U-Net in `dtype`, or as it is stored and mapped, under the IP-Adapter's weights, on the CPU.
+
+    ValueError where the files do not fit each other.
+    """
     path, heads = files.ip_adapter, method.heads
     state, metadata = read_adapter(path)
     if metadata.get("heads", heads) != heads:

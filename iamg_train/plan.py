@@ -7,12 +7,12 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
-from iamg.adapter import Adapter, load_adapter
+from iamg.adapter import Adapter
 from iamg.pool import EmbeddingPool
 from iamg_train.config import Config
 from iamg_train.data_commands import prepare_options
-from iamg_train.diffusion_files import LATENT_CHANNELS, load_unet
-from iamg_train.personalised_unet import TRAINED, PersonalisedUNet
+from iamg_train.diffusion_files import LATENT_CHANNELS
+from iamg_train.personalised_unet import TRAINED, PersonalisedUNet, load_model
 from iamg_train.prepare import SKIPPED, plan_counts
 from iamg_train.prepared import TEST, TRAIN
 
@@ -60,7 +60,7 @@ def plan(config: Config) -> Plan:
         )
     with EmbeddingPool.open(config.data.pool) as pool:
         pool_items = len(pool)
-    model = PersonalisedUNet(load_unet(config.model.checkpoint), load_adapter(config.model.ip_adapter))
+    model = fitting_model(config)
     adapter = model.adapter
     trained = trainable_parameters(adapter)
     frozen = sum(parameter.numel() for parameter in model.unet.parameters())
@@ -79,6 +79,14 @@ def plan(config: Config) -> Plan:
             "Files": files(config),
         }
     )
+
+
+def fitting_model(config: Config) -> PersonalisedUNet:
+    """What would be trained, its frozen tensors still in their file; ValueError where the run's files do not fit."""
+    model = load_model(config.model, config.method)
+    with EmbeddingPool.open(config.data.pool) as pool:
+        model.adapter.project_image(torch.zeros(1, pool.image_width))
+    return model
 
 
 def trainable_parameters(adapter: Adapter) -> int:

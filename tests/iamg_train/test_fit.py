@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from small_catalogue import settings, write_world
+from small_models import write_family
 
 from iamg.adapter import load_adapter, read_adapter
 from iamg_train import checkpoints, cli, fit, loop
@@ -405,3 +407,22 @@ def test_a_dry_run_writes_nothing(world, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "77,824" in told  # 16 blocks of 2 * 32 * 64, and three matrices of 64 * 64
     assert not list(tmp_path.iterdir())
+
+
+def test_a_pool_of_another_clip_vision_is_refused_before_anything_is_encoded(world, runs, tmp_path):
+    other = write_family(tmp_path / "other", seed=1)
+    config = load_config(None, settings(world, tmp_path / "run", clip_vision=other["clip_vision"]))
+    with pytest.raises(ValueError, match="built with another image encoder"):
+        fit.fit(config)
+    assert not list((tmp_path / "cache").glob("latents-*"))
+
+
+def test_another_base_model_is_named(world, tmp_path):
+    """An SDXL checkpoint is told from the names of its tensors, before anything is prepared."""
+    names = ("conditioner.embedders.0.transformer.text_model.final_layer_norm.weight",)
+    names += ("model.diffusion_model.input_blocks.0.0.weight", "model.diffusion_model.label_emb.0.0.weight")
+    save_file({name: torch.zeros(4, 4, 3, 3) for name in names}, tmp_path / "xl.safetensors")
+    config = load_config(None, settings(world, tmp_path / "run", checkpoint=tmp_path / "xl.safetensors"))
+    with pytest.raises(ValueError, match="xl.safetensors is an SDXL"):
+        fit.fit(config)
+    assert not (tmp_path / "prepared").exists()

@@ -23,7 +23,7 @@ USERS, ITEMS = 6, 8
 
 
 class MeanColour:
-    """Encoders that need no weights: letters counted, and the mean colour."""
+    """Encoders that need no weights: letters counted, and the mean colour, as wide as the adapter takes it."""
 
     crop = "center_crop"
 
@@ -31,7 +31,7 @@ class MeanColour:
         return np.array([[1 + text.lower().count(letter) for letter in "aeiou"] for text in texts], dtype=np.float32)
 
     def encode_images(self, images):
-        return np.array([np.asarray(image).mean((0, 1)) + 1 for image in images], dtype=np.float32)
+        return np.array([np.tile(np.asarray(image).mean((0, 1)) + 1, 256) for image in images], dtype=np.float32)
 
     def fit_text(self, text):
         return text
