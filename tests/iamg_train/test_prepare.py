@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -20,9 +19,11 @@ from iamg.pool_builder import build_pool
 from iamg.scenarios import load_scenarios
 from iamg.tagging import make_tagger
 from iamg_train import foregrounds
+from iamg_train.config import Data
 from iamg_train.encoders import ClipEncoders, ClipTokenizer, TextEncoder
 from iamg_train.histories import Split
-from iamg_train.prepare import PrepareOptions, plan_counts, prepare
+from iamg_train.prepare import plan_counts
+from iamg_train.prepare import prepare as prepare_data
 
 MOVIES = Path(__file__).parents[3] / "shared" / "data" / "movielens_mini"
 WORDS = "fox moon ship rain robot desert train ghost piano winter garden pirate".split()
@@ -67,19 +68,27 @@ def built(files, tmp_path_factory):
 
 
 @pytest.fixture
-def options(built, files, tmp_path):
-    return PrepareOptions(
+def options(built, tmp_path):
+    return Data(
         items=built / "items",
         interactions=built / "items" / "interactions.csv",
         pool=built / "pool",
         prepared=tmp_path / "prepared",
         cache=tmp_path / "cache",
-        checkpoint=files["checkpoint"],
         history_length=K,
         top_k=4,
         test_fraction=0.2,
-        device="cpu",
+        cache_dtype="float32",
     )
+
+
+@pytest.fixture
+def prepare(files):
+    return lambda data, checkpoint=files["checkpoint"]: prepare_data(data, checkpoint, "cpu")
+
+
+def replace(data, **changes):
+    return data.model_copy(update=changes)
 
 
 @pytest.fixture
@@ -94,7 +103,7 @@ def all_samples(prepared):
     return [sample for split in ("train", "test", "control") for sample in prepared.samples(split)]
 
 
-def test_samples_hold_what_the_paper_says(options):
+def test_samples_hold_what_the_paper_says(options, prepare):
     prepared, split = prepare(options), Split(options.test_fraction)
     train, test, control = (prepared.samples(split) for split in ("train", "test", "control"))
     assert len(train) > 15 and len(test) > 2
@@ -140,7 +149,7 @@ def nearest(rows, among, query):
     return tuple(f"m{row}" for row in sorted(among, key=lambda row: (-cosine(rows[row], query), row))[:4])
 
 
-def test_a_second_run_encodes_and_writes_nothing(options, monkeypatch, capsys):
+def test_a_second_run_encodes_and_writes_nothing(options, monkeypatch, capsys, prepare):
     prepared = prepare(options)
     told = " ".join(capsys.readouterr().out.split())
     assert f"{len(prepared.samples('train'))} samples to train on" in told and "5 items that the pool lacks" in told
@@ -154,7 +163,7 @@ def test_a_second_run_encodes_and_writes_nothing(options, monkeypatch, capsys):
     assert other.data_hash != prepared.data_hash
 
 
-def test_the_plan_counts_what_is_then_prepared(options):
+def test_the_plan_counts_what_is_then_prepared(options, prepare):
     prepared = prepare(options)
     planned = plan_counts(options)
     assert planned == {key: prepared.counts[key] for key in planned}
@@ -163,7 +172,7 @@ def test_the_plan_counts_what_is_then_prepared(options):
     assert len(all_samples(prepare(replace(options, max_entries=7)))) - len(prepare(options).samples("control")) <= 7
 
 
-def test_a_run_stopped_while_cutting_out_goes_on(options, tmp_path, monkeypatch):
+def test_a_run_stopped_while_cutting_out_goes_on(options, tmp_path, monkeypatch, prepare):
     masks = tmp_path / "masks"
     masks.mkdir()
     for number in range(ITEMS):
@@ -193,7 +202,7 @@ def test_a_run_stopped_while_cutting_out_goes_on(options, tmp_path, monkeypatch)
     assert all((options.prepared / s.foreground).is_file() for s in samples if s.foreground)
 
 
-def test_unreadable_pictures_are_skipped_and_named(catalogue, capsys):
+def test_unreadable_pictures_are_skipped_and_named(catalogue, capsys, prepare):
     gone, broken = prepare(catalogue).samples("train")[:2]
     (catalogue.items / gone.picture).unlink()
     (catalogue.items / broken.picture).write_bytes(b"no picture")
@@ -205,7 +214,7 @@ def test_unreadable_pictures_are_skipped_and_named(catalogue, capsys):
     assert not {gone.objective, broken.objective} & {sample.objective for sample in all_samples(prepared)}
 
 
-def test_a_changed_picture_changes_its_samples_alone(catalogue):
+def test_a_changed_picture_changes_its_samples_alone(catalogue, prepare):
     before = prepare(catalogue)
     changed = before.samples("train")[0]
     Image.new("RGB", (24, 36), "white").save(catalogue.items / changed.picture)
@@ -216,21 +225,21 @@ def test_a_changed_picture_changes_its_samples_alone(catalogue):
         assert replace(old, picture_hash="") == replace(new, picture_hash="")
 
 
-def test_paper_mode_finds_the_objective_itself(options):
+def test_paper_mode_finds_the_objective_itself(options, prepare):
     samples = prepare(replace(options, leave_one_out=False)).samples("train")
     assert all(sample.retrieved_ids[0] == sample.objective for sample in samples)
 
 
-def test_without_held_out_users_it_is_said(options, capsys):
+def test_without_held_out_users_it_is_said(options, capsys, prepare):
     prepared = prepare(replace(options, test_fraction=0.0))
     assert prepared.samples("test") == prepared.samples("control") == []
     assert "nothing is held out" in capsys.readouterr().out
 
 
-def test_a_pool_of_another_text_encoder_is_refused(options, tmp_path):
+def test_a_pool_of_another_text_encoder_is_refused(options, tmp_path, prepare):
     other = write_family(tmp_path / "models", seed=1)
     with pytest.raises(ValueError, match="pool 'pool' was built with another text encoder"):
-        prepare(replace(options, checkpoint=other["checkpoint"]))
+        prepare(options, other["checkpoint"])
 
 
 @pytest.mark.parametrize(
@@ -242,7 +251,7 @@ def test_a_pool_of_another_text_encoder_is_refused(options, tmp_path):
         ("u,x1,5,1\nv,x2,5,2\nv,x3,5,", "nothing to train on: 1 interactions without a number.*2 items that the pool"),
     ],
 )
-def test_interactions_that_train_nothing_are_refused(options, tmp_path, rows, reason):
+def test_interactions_that_train_nothing_are_refused(options, tmp_path, rows, reason, prepare):
     path = tmp_path / "few.csv"
     path.write_text(f"user_id,item_id,rating,timestamp\n{rows}")
     with pytest.raises(ValueError, match=rf"few.csv (gives )?{reason}"):
@@ -250,27 +259,27 @@ def test_interactions_that_train_nothing_are_refused(options, tmp_path, rows, re
     assert not options.prepared.exists()
 
 
-def test_all_pictures_broken_is_refused_with_the_first_named(catalogue):
+def test_all_pictures_broken_is_refused_with_the_first_named(catalogue, prepare):
     for path in catalogue.items.glob("*.png"):
         path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(ValueError, match=r"nothing to train on: .*items whose picture cannot be read.*\.png cannot"):
         prepare(catalogue)
 
 
-def test_too_few_training_items_for_k_neighbours_is_said(options):
+def test_too_few_training_items_for_k_neighbours_is_said(options, prepare):
     with pytest.raises(ValueError, match="fewer than 60 neighbours among the training items.*lower top_k"):
         prepare(replace(options, top_k=60))
 
 
 @pytest.mark.slow
-def test_real_films_are_prepared(files, tmp_path):
+def test_real_films_are_prepared(files, tmp_path, prepare):
     if not MOVIES.is_dir():
         pytest.skip(f"{MOVIES} is not on this machine")
     torch.set_num_threads(1)
     build(MOVIES, files, tmp_path / "movies")
     interactions = MOVIES / "interactions.csv"
     folders = {"pool": tmp_path / "movies", "prepared": tmp_path / "prepared", "cache": tmp_path / "cache"}
-    prepared = prepare(PrepareOptions(MOVIES, interactions, **folders, checkpoint=files["checkpoint"], device="cpu"))
+    prepared = prepare(Data(items=MOVIES, interactions=interactions, **folders))
     assert prepared.counts["train"] > 350 and prepared.counts["test"] > 20
     with interactions.open(encoding="utf-8") as file:
         liked = {(row["user_id"], row["item_id"]): float(row["timestamp"]) for row in csv.DictReader(file)}
