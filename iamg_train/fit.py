@@ -13,7 +13,6 @@ from iamg.adapter import read_adapter
 from iamg_train import checkpoints
 from iamg_train.config import Config, Drop, load_config
 from iamg_train.config_flags import overrides_of
-from iamg_train.data_commands import prepare_options
 from iamg_train.diffusion_files import load_vae
 from iamg_train.encoders import text_fingerprint, vision_fingerprint
 from iamg_train.encoding import encode
@@ -140,7 +139,7 @@ def _check_resumed(checkpoint: Path, values: dict) -> None:
 def _data(config: Config, accelerator: Accelerator) -> tuple[Prepared, InputCache]:
     """The main process prepares and encodes; the others then find everything done."""
     if accelerator.is_main_process:
-        prepared = prepare(prepare_options(config))
+        prepared = prepare(config.data, config.model.checkpoint, config.train.device)
         inputs = _encode(config, prepared, accelerator.device)
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:

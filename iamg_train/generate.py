@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +12,6 @@ from torch.utils.data import default_collate
 from iamg.pool import EmbeddingPool
 from iamg_train.config import Config, load_config
 from iamg_train.config_flags import overrides_of
-from iamg_train.data_commands import prepare_options
 from iamg_train.diffusion_files import LATENT_CHANNELS, Vae, load_vae
 from iamg_train.encoding import encode
 from iamg_train.gallery import Gallery
@@ -22,7 +20,7 @@ from iamg_train.objectives import Objectives
 from iamg_train.personalised_unet import Conditions, PersonalisedUNet, frozen_dtype, load_model
 from iamg_train.picture_settings import Drawing, Picture, plan_pictures
 from iamg_train.pool_commands import console, find_device, progress_bar, tell_problems
-from iamg_train.prepare import make_samples, retrieved_embeds
+from iamg_train.prepare import make_samples, retrieved_embeds, text_cache
 from iamg_train.prepared import TEST, Prepared
 from iamg_train.sampling import draw_latents, to_pictures
 from iamg_train.training_samples import SampleReader
@@ -102,10 +100,10 @@ class Painter:
 
 def _prepare(config: Config, wanted: Sequence[Wanted], skip: bool, bar: Progress) -> Prepared:
     """What `prepare` writes, for these users and in memory; any item of the pool may be retrieved."""
-    options = replace(prepare_options(config), test_fraction=0.0)
-    with EmbeddingPool.open(options.pool) as pool:
-        objectives = Objectives(options.items, pool)
-        histories, problems = find_histories(wanted, config.data, pool, objectives)
+    data = config.data.model_copy(update={"test_fraction": 0.0})
+    with EmbeddingPool.open(data.pool) as pool:
+        objectives = Objectives(data.items, pool)
+        histories, problems = find_histories(wanted, data, pool, objectives)
         if problems and not (skip and histories):
             who, problem = problems[0]
             raise ValueError(
@@ -113,10 +111,11 @@ def _prepare(config: Config, wanted: Sequence[Wanted], skip: bool, bar: Progress
             )
         tell_problems(f"of {len(wanted)} users skipped", problems)
         entries = [Entry(TEST, history) for history in histories]
-        samples = make_samples(options, pool, entries, objectives, bar)
+        texts = text_cache(data, config.model.checkpoint, config.train.device, pool)
+        samples = make_samples(data, pool, texts, entries, objectives, bar)
         embeds = {item_id: torch.from_numpy(x) for item_id, x in retrieved_embeds(pool, samples).items()}
-        manifest = {"parameters": asdict(options) | {"crop": pool.crop}, "counts": {}, "data_hash": ""}
-    return Prepared(options.prepared, options.items, manifest, samples, embeds)
+        manifest = {"parameters": data.model_dump() | {"crop": pool.crop}, "counts": {}, "data_hash": ""}
+    return Prepared(data.prepared, data.items, manifest, samples, embeds)
 
 
 def _painter(

@@ -10,7 +10,6 @@ from rich.text import Text
 from iamg.adapter import Adapter
 from iamg.pool import EmbeddingPool
 from iamg_train.config import Config
-from iamg_train.data_commands import prepare_options
 from iamg_train.diffusion_files import LATENT_CHANNELS
 from iamg_train.personalised_unet import TRAINED, PersonalisedUNet, load_model
 from iamg_train.prepare import SKIPPED, plan_counts
@@ -51,7 +50,7 @@ def plan(config: Config) -> Plan:
     no entries to train on.
     """
     config.require_files()
-    counts = plan_counts(prepare_options(config))
+    counts = plan_counts(config.data)
     left_out = {words: f"{counts[name]:,}" for name, words in SKIPPED.items() if counts.get(name)}
     if not counts[TRAIN]:
         found = ", ".join(f"{n} {words}" for words, n in left_out.items())

@@ -4,7 +4,6 @@ What is slow is kept by content: what a killed run encoded and cut out, the next
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from iamg.fingerprint import PROBE_TEXT
 from iamg.interactions import read_interactions
 from iamg.pool import EmbeddingPool
 from iamg.scenarios import load_scenarios
+from iamg_train.config import Data
 from iamg_train.foregrounds import FolderMasks, RembgMasks, find_foregrounds
 from iamg_train.histories import Choice, Entry, Split, choose_entries, control_entries
 from iamg_train.input_cache import TextCache
@@ -48,59 +48,50 @@ SKIPPED = {
 }
 
 
-@dataclass(frozen=True)
-class PrepareOptions:
-    items: Path
-    interactions: Path
-    pool: Path
-    prepared: Path
-    cache: Path
-    checkpoint: Path
-    scenario: str = "movie poster"
-    history_length: int = 5  # k
-    min_rating: float = 4.0
-    interest_tags: int = 8  # H
-    top_k: int = 5  # K
-    max_entries: int = 1500
-    test_fraction: float = 0.1
-    leave_one_out: bool = True
-    near_duplicate: float = 0.985
-    foreground: str = "none"  # "none", "rembg" or "masks"
-    masks: Path | None = None
-    device: str = "auto"
-    dtype: str = "float32"  # of the cached texts
-
-
-def prepare(options: PrepareOptions) -> Prepared:
+def prepare(data: Data, checkpoint: Path, device: str = "auto") -> Prepared:
     """Writes the prepared folder, says what is in it and what was skipped, and opens it.
 
-    Raises ValueError where there is nothing to train on, and where the checkpoint's text encoder is not the pool's.
+    checkpoint: for its text encoder, which runs on `device`. Raises ValueError where there is nothing to train on,
+    and where that text encoder is not the pool's.
     """
-    with EmbeddingPool.open(options.pool) as pool, progress_bar() as bar:
-        objectives = Objectives(options.items, pool)
-        choice, counts = _choose(options, pool, objectives.readable, stage(bar, "choosing histories"))
+    with EmbeddingPool.open(data.pool) as pool, progress_bar() as bar:
+        objectives = Objectives(data.items, pool)
+        choice, counts = _choose(data, pool, objectives.readable, stage(bar, "choosing histories"))
         counts["unreadable_pictures"] = len(objectives.problems)
         if not counts[TRAIN]:
-            raise _nothing_to_train_on(options, counts, objectives)
+            raise _nothing_to_train_on(data, counts, objectives)
         entries = [*choice.entries, *control_entries(choice.entries)]
-        samples = make_samples(options, pool, entries, objectives, bar)
-        if options.foreground != "none":
+        texts = text_cache(data, checkpoint, device, pool)
+        samples = make_samples(data, pool, texts, entries, objectives, bar)
+        if data.foreground != "none":
             counts["without_foreground"] = len({x.objective for x in samples if x.foreground is None})
-        parameters = {name: getattr(options, name) for name in PARAMETERS}
+        parameters = {name: getattr(data, name) for name in PARAMETERS}
         parameters |= {"crop": pool.crop, "pool": pool.name, "pool_checksum": pool.manifest["xxh3_64"]}
-        write_prepared(options.prepared, samples, parameters, counts, retrieved_embeds(pool, samples))
-    _tell(options, counts, objectives)
-    return Prepared.open(options.prepared, options.items)
+        write_prepared(data.prepared, samples, parameters, counts, retrieved_embeds(pool, samples))
+    _tell(data, counts, objectives)
+    return Prepared.open(data.prepared, data.items)
+
+
+def text_cache(data: Data, checkpoint: Path, device: str, pool: EmbeddingPool) -> TextCache:
+    """The cache of this checkpoint's text encoder; ValueError where it is not the pool's."""
+    texts = TextCache(data.cache, checkpoint, getattr(torch, data.cache_dtype), find_device(device))
+    texts.ensure([PROBE_TEXT])
+    pool.check_encoders(texts.pooled(PROBE_TEXT), pool.image_probe)
+    return texts
 
 
 def make_samples(
-    options: PrepareOptions, pool: EmbeddingPool, entries: Sequence[Entry], objectives: Objectives, bar: Progress
+    data: Data,
+    pool: EmbeddingPool,
+    texts: TextCache,
+    entries: Sequence[Entry],
+    objectives: Objectives,
+    bar: Progress,
 ) -> list[Sample]:
     """The samples of these entries: texts rewritten and encoded, foregrounds cut out, neighbours retrieved."""
     redrawn = [objectives[item_id] for item_id in dict.fromkeys(entry.history.objective for entry in entries)]
-    texts = _text_cache(options, pool)
-    masks = _masks(options, redrawn, stage(bar, "cutting out foregrounds"))
-    maker = _sample_maker(options, pool, texts)
+    masks = _masks(data, redrawn, stage(bar, "cutting out foregrounds"))
+    maker = _sample_maker(data, pool, texts)
     rewritten = maker.rewrite(entries, stage(bar, "rewriting texts"))
     texts.ensure(rewritten, stage(bar, "encoding texts"))
     return maker.samples(entries, rewritten, objectives, masks, stage(bar, "retrieving neighbours"))
@@ -112,64 +103,53 @@ def retrieved_embeds(pool: EmbeddingPool, samples: Sequence[Sample]) -> dict[str
     return dict(zip(ids, pool.image_embeds([pool.item(item_id).row for item_id in ids]), strict=True))
 
 
-def plan_counts(options: PrepareOptions) -> dict[str, int]:
+def plan_counts(data: Data) -> dict[str, int]:
     """The counts of `prepare` as far as interactions and pool tell them, without a look at the pictures."""
-    with EmbeddingPool.open(options.pool) as pool:
-        return _choose(options, pool, lambda item_id: True, lambda done, total: None)[1]
+    with EmbeddingPool.open(data.pool) as pool:
+        return _choose(data, pool, lambda item_id: True, lambda done, total: None)[1]
 
 
 def _choose(
-    options: PrepareOptions,
+    data: Data,
     pool: EmbeddingPool,
     usable: Callable[[str], bool],
     progress: Callable[[int, int], None],
 ) -> tuple[Choice, dict[str, int]]:
-    users, skipped_rows = read_interactions(options.interactions)
+    users, skipped_rows = read_interactions(data.interactions)
     if len(users) < 2:
         raise ValueError(
-            f"{options.interactions} has interactions of {len(users)} users; 2 or more are needed, because one "
+            f"{data.interactions} has interactions of {len(users)} users; 2 or more are needed, because one "
             "user's interest is measured against another's"
         )
     named = {event.item_id for events in users.values() for event in events}
     known = {item_id for item_id in named if pool.contains(item_id)}
-    split = Split(options.test_fraction)
-    limits = (options.history_length, options.min_rating, options.max_entries)
+    split = Split(data.test_fraction)
+    limits = (data.history_length, data.min_rating, data.max_entries)
     choice = choose_entries(users, known, usable, split, *limits, progress)
     return choice, choice.counts() | {"unknown_items": len(named) - len(known), "skipped_rows": skipped_rows}
 
 
-def _nothing_to_train_on(options: PrepareOptions, counts: dict[str, int], objectives: Objectives) -> ValueError:
+def _nothing_to_train_on(data: Data, counts: dict[str, int], objectives: Objectives) -> ValueError:
     found = ", ".join(f"{counts[name]} {words}" for name, words in SKIPPED.items() if counts[name])
     first = f" (the first: {next(iter(objectives.problems.values()))})" if objectives.problems else ""
     return ValueError(
-        f"{options.interactions} gives nothing to train on: {found}{first}; needed are users with "
-        f"{options.history_length + 1} liked items of pool '{options.pool.name}'. Lower history_length or min_rating, "
+        f"{data.interactions} gives nothing to train on: {found}{first}; needed are users with "
+        f"{data.history_length + 1} liked items of pool '{data.pool.name}'. Lower history_length or min_rating, "
         "or give interactions, items and pool of one catalogue"
     )
 
 
-def _text_cache(options: PrepareOptions, pool: EmbeddingPool) -> TextCache:
-    """The cache of a text encoder that is the pool's."""
-    dtype, device = getattr(torch, options.dtype), find_device(options.device)
-    texts = TextCache(options.cache, options.checkpoint, dtype, device)
-    texts.ensure([PROBE_TEXT])
-    pool.check_encoders(texts.pooled(PROBE_TEXT), pool.image_probe)
-    return texts
-
-
-def _masks(
-    options: PrepareOptions, objectives: Sequence[Objective], progress: Callable[[int, int], None]
-) -> dict[str, str]:
-    if options.foreground == "none":
+def _masks(data: Data, objectives: Sequence[Objective], progress: Callable[[int, int], None]) -> dict[str, str]:
+    if data.foreground == "none":
         return {}
-    masks = RembgMasks(options.items) if options.foreground == "rembg" else FolderMasks(options.masks)
-    return find_foregrounds(options.prepared, objectives, masks, progress)
+    masks = RembgMasks(data.items) if data.foreground == "rembg" else FolderMasks(data.masks)
+    return find_foregrounds(data.prepared, objectives, masks, progress)
 
 
-def _sample_maker(options: PrepareOptions, pool: EmbeddingPool, texts: TextCache) -> SampleMaker:
-    near_duplicate = options.near_duplicate if options.leave_one_out else None
-    neighbours = Neighbours(pool, Split(options.test_fraction), options.top_k, near_duplicate)
-    return SampleMaker(pool, neighbours, texts, load_scenarios()[options.scenario], options.interest_tags)
+def _sample_maker(data: Data, pool: EmbeddingPool, texts: TextCache) -> SampleMaker:
+    near_duplicate = data.near_duplicate if data.leave_one_out else None
+    neighbours = Neighbours(pool, Split(data.test_fraction), data.top_k, near_duplicate)
+    return SampleMaker(pool, neighbours, texts, load_scenarios()[data.scenario], data.interest_tags)
 
 
 def stage(bar: Progress, title: str) -> Callable[[int, int], None]:
@@ -184,8 +164,8 @@ def stage(bar: Progress, title: str) -> Callable[[int, int], None]:
     return show
 
 
-def _tell(options: PrepareOptions, counts: dict[str, int], objectives: Objectives) -> None:
-    console.print(f"[bold]{options.prepared}[/]: {counts[TRAIN]} samples to train on, {counts[TEST]} held out")
+def _tell(data: Data, counts: dict[str, int], objectives: Objectives) -> None:
+    console.print(f"[bold]{data.prepared}[/]: {counts[TRAIN]} samples to train on, {counts[TEST]} held out")
     for name, words in SKIPPED.items():
         if counts[name]:
             console.print(f"  skipped: {counts[name]} {words}")

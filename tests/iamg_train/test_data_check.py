@@ -110,24 +110,16 @@ def test_a_real_catalogue_is_whole(name, min_rating, items, entries):
     assert (report.items, report.problems, report.entries) == (items, [], entries)
 
 
-def test_a_runs_settings_become_the_options_of_prepare(tmp_path, monkeypatch):
+def test_prepare_is_given_the_runs_settings_with_the_flags_over_them(tmp_path, monkeypatch):
     (tmp_path / "run.toml").write_text(
         """
         [data]
         items = "films"
         pool = "pools/films"
         history_length = 4
-        min_rating = 3.5
-        interest_tags = 6
         top_k = 7
-        max_entries = 90
-        test_fraction = 0.25
-        leave_one_out = false
-        near_duplicate = 0.9
         foreground = "masks"
         masks = "cut"
-        cache_dtype = "float32"
-        scenario = "news poster"
         [model]
         checkpoint = "sd15.safetensors"
         clip_vision = "vision.safetensors"
@@ -137,29 +129,11 @@ def test_a_runs_settings_become_the_options_of_prepare(tmp_path, monkeypatch):
         """
     )
     given = []
-    monkeypatch.setattr(data_commands, "prepare_data", given.append)
+    monkeypatch.setattr(data_commands, "prepare_data", lambda *arguments: given.append(arguments))
     arguments = Namespace(config=tmp_path / "run.toml", top_k=9, prepared=tmp_path / "elsewhere")
     assert data_commands.prepare(arguments) == 0
-    (options,) = given
-    assert vars(options) == {
-        "items": tmp_path / "films",
-        "interactions": tmp_path / "films" / "interactions.csv",
-        "pool": tmp_path / "pools" / "films",
-        "prepared": tmp_path / "elsewhere",
-        "cache": tmp_path / "cache",
-        "checkpoint": tmp_path / "sd15.safetensors",
-        "scenario": "news poster",
-        "history_length": 4,
-        "min_rating": 3.5,
-        "interest_tags": 6,
-        "top_k": 9,
-        "max_entries": 90,
-        "test_fraction": 0.25,
-        "leave_one_out": False,
-        "near_duplicate": 0.9,
-        "foreground": "masks",
-        "masks": tmp_path / "cut",
-        "device": "cpu",
-        "dtype": "float32",
-    }
+    ((data, checkpoint, device),) = given
+    assert (checkpoint, device) == (tmp_path / "sd15.safetensors", "cpu")
+    assert (data.items, data.prepared, data.top_k) == (tmp_path / "films", tmp_path / "elsewhere", 9)
+    assert (data.history_length, data.foreground, data.masks) == (4, "masks", tmp_path / "cut")
     assert load_config(tmp_path / "run.toml").data.top_k == 7

@@ -1,6 +1,7 @@
 """Preparing a small catalogue: what the samples hold, what is skipped, and what a second run does again."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -103,11 +104,11 @@ def all_samples(prepared):
     return [sample for split in ("train", "test", "control") for sample in prepared.samples(split)]
 
 
-def test_samples_hold_what_the_paper_says(options, prepare):
+def test_samples_hold_what_the_paper_says(options, files, prepare):
     prepared, split = prepare(options), Split(options.test_fraction)
     train, test, control = (prepared.samples(split) for split in ("train", "test", "control"))
     assert len(train) > 15 and len(test) > 2
-    encode, count = TextEncoder(options.checkpoint).encode_texts, ClipTokenizer().count
+    encode, count = TextEncoder(files["checkpoint"]).encode_texts, ClipTokenizer().count
     times = {(row["user_id"], row["item_id"]): row for row in csv.DictReader(options.interactions.open())}
     with EmbeddingPool.open(options.pool) as pool:
         for sample in [*train, *test, *control]:
@@ -222,7 +223,7 @@ def test_a_changed_picture_changes_its_samples_alone(catalogue, prepare):
     assert after.data_hash != before.data_hash
     for old, new in zip(all_samples(before), all_samples(after), strict=True):
         assert (old.picture_hash != new.picture_hash) == (old.objective == changed.objective)
-        assert replace(old, picture_hash="") == replace(new, picture_hash="")
+        assert dataclasses.replace(old, picture_hash="") == dataclasses.replace(new, picture_hash="")
 
 
 def test_paper_mode_finds_the_objective_itself(options, prepare):
