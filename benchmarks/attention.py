@@ -1,7 +1,7 @@
 """Milliseconds a step of SD1.5's 16 cross-attentions: unpatched, IPAdapter Plus, ours.
 
-    python scripts/benchmark_attention.py --comfyui .comfyui --ipadapter-plus ../ComfyUI_IPAdapter_plus
-    python scripts/benchmark_attention.py --comfyui .comfyui --comfy-args --use-pytorch-cross-attention
+    python benchmarks/attention.py --comfyui .comfyui --ipadapter-plus ../ComfyUI_IPAdapter_plus
+    python benchmarks/attention.py --comfyui .comfyui --comfy-args --use-pytorch-cross-attention
 
 Every variant runs in turn in each round; ratios are taken within a round. What is timed is what replaces
 `optimized_attention(q, k, v)` in a block: q, k and v are given, to_q and to_out are not part of it. IPAdapter
