@@ -28,7 +28,7 @@ class HeldOut(NamedTuple):
         numbers = f"{self.difference:+.2e} ± {self.standard_error:.1e}"
         if not self.difference > CERTAIN * self.standard_error:
             return (
-                f"With another user's history the held-out loss is not worse ({numbers}): so far the interest branch has "
+                f"With another user's history the held-out loss is not clearly worse ({numbers}): so far the interest branch has "
                 "learned nothing about users."
             )
         return f"With another user's history the held-out loss is worse ({numbers}): the interest branch tells users apart."

@@ -48,6 +48,14 @@ def run(world, runs, request):
     return run
 
 
+@pytest.fixture(scope="module")
+def plain(world, runs):
+    """The run that others are compared with."""
+    folder = runs / "plain"
+    fit.fit(load_config(None, settings(world, folder, **QUIET)))
+    return folder
+
+
 def column(folder, name, file="log.csv"):
     with (folder / file).open(newline="", encoding="utf-8") as rows:
         return [float(row[name]) for row in csv.DictReader(rows)]
@@ -101,9 +109,8 @@ def test_a_run_leaves_what_was_promised(run, world):
     assert again == load_config(None, settings(world, folder, validate_every=2, sample_every=4))
 
 
-def test_grids_and_losses_of_held_out_users_do_not_disturb_training(run):
-    watched, alone = run("watched", validate_every=1, sample_every=2), run("alone")
-    assert same(newest(watched), newest(alone))
+def test_grids_and_losses_of_held_out_users_do_not_disturb_training(run, plain):
+    assert same(newest(run("watched", validate_every=2, sample_every=2)), newest(plain))
 
 
 def test_the_held_out_loss_draws_the_same_noise_every_time(run):
@@ -142,11 +149,11 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(run, monkeypatch, ch
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened(run, world, runs):
     """kill -9 at moments nobody chose, again and again, until the run is through."""
-    straight = run("straight", steps=40, checkpoint_every=4, keep_checkpoints=2, log_every=1)
+    straight = run("straight", steps=24, checkpoint_every=4, keep_checkpoints=2, log_every=1)
     folder = runs / "killed"
-    flags = command(world, folder, steps=40, checkpoint_every=4, keep_checkpoints=2, log_every=1)
+    flags = command(world, folder, steps=24, checkpoint_every=4, keep_checkpoints=2, log_every=1)
     kills = 0
-    for patience in (2.0, 0.7, 0.1, 1.3, None):
+    for patience in (0.1, 0.03, None):
         begun = list((folder / "checkpoints").glob("*.safetensors"))
         process = subprocess.Popen(
             [*flags, *(["--resume", "latest"] if begun else [])],
@@ -159,15 +166,15 @@ def test_a_run_that_is_killed_goes_on_as_if_nothing_had_happened(run, world, run
                 if found - set(begun):
                     break
                 time.sleep(0.02)
-            time.sleep(patience / 10)
+            time.sleep(patience)
             kills += process.poll() is None
             process.send_signal(signal.SIGKILL)
             process.wait()
         else:
             output, _ = process.communicate(timeout=300)
             assert process.returncode == 0, output
-    assert kills >= 2
-    assert column(folder, "step") == list(range(1, 41))
+    assert kills == 2
+    assert column(folder, "step") == list(range(1, 25))
     assert column(folder, "loss") == column(straight, "loss")
     assert same(newest(folder), newest(straight))
     assert len(list((folder / "checkpoints").iterdir())) == 2
@@ -193,12 +200,11 @@ def test_sigterm_saves_and_stops(world, runs):
 
 
 @pytest.mark.slow
-def test_two_processes_agree_with_one(run, world, runs):
+def test_two_processes_agree_with_one(plain, world, runs):
     """Two processes of one picture each are one of two: the same examples, the same mean, up to rounding.
 
     accelerate starts several processes of one machine only with --multi_gpu; --device cpu keeps them off a GPU.
     """
-    one = run("one", batch_size=2)
     folder = runs / "two"
     flags = command(world, folder, batch_size=1)
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
@@ -207,8 +213,8 @@ def test_two_processes_agree_with_one(run, world, runs):
         [flags[0], *launch, *flags[1:]], env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert column(folder, "loss") == pytest.approx(column(one, "loss"), rel=1e-5)
-    ours, theirs = newest(folder), newest(one)
+    assert column(folder, "loss") == pytest.approx(column(plain, "loss"), rel=1e-5)
+    ours, theirs = newest(folder), newest(plain)
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
 
@@ -221,8 +227,8 @@ def test_accumulation_is_a_larger_batch(run):
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-5)
 
 
-def test_another_seed_is_another_run(run):
-    assert column(run("zero"), "loss") != column(run("one", seed=1), "loss")
+def test_another_seed_is_another_run(run, plain):
+    assert column(run("one", seed=1), "loss") != column(plain, "loss")
 
 
 def test_the_learning_rate_warms_up_and_falls(run):
@@ -266,12 +272,12 @@ def test_min_snr_weighs_each_timestep(run, monkeypatch):
 
 
 @pytest.mark.parametrize("changes", [{"gradient_checkpointing": True}, {"workers": 2}])
-def test_what_only_costs_or_saves_changes_no_loss(run, changes):
-    assert column(run("changed", **changes), "loss") == pytest.approx(column(run("plain"), "loss"), rel=1e-5)
+def test_what_only_costs_or_saves_changes_no_loss(run, plain, changes):
+    assert column(run("changed", **changes), "loss") == pytest.approx(column(plain, "loss"), rel=1e-5)
 
 
 @pytest.mark.slow
-def test_the_compiled_u_net_gives_the_same_losses(run, monkeypatch):
+def test_the_compiled_u_net_gives_the_same_losses(run, plain, monkeypatch):
     """Traced forwards and backwards, but not turned into C++, which takes minutes."""
     compiled, compile_module = [], torch.nn.Module.compile
 
@@ -280,14 +286,14 @@ def test_the_compiled_u_net_gives_the_same_losses(run, monkeypatch):
         compile_module(module, backend="aot_eager")
 
     monkeypatch.setattr(torch.nn.Module, "compile", trace)
-    assert column(run("compiled", compile=True), "loss") == pytest.approx(column(run("plain"), "loss"), rel=1e-4)
+    assert column(run("compiled", compile=True), "loss") == pytest.approx(column(plain, "loss"), rel=1e-4)
     assert compiled == ["UNet2DConditionModel"]
 
 
-def test_bf16_trains_close_to_fp32(run):
-    exact, half = run("exact"), run("half", precision="bf16")
-    assert column(half, "loss") == pytest.approx(column(exact, "loss"), rel=0.05)
-    assert column(half, "loss") != column(exact, "loss")
+def test_bf16_trains_close_to_fp32(run, plain):
+    half = run("half", precision="bf16")
+    assert column(half, "loss") == pytest.approx(column(plain, "loss"), rel=0.05)
+    assert column(half, "loss") != column(plain, "loss")
     assert {tensor.dtype for tensor in checkpoints.part(newest(half), "weights.").values()} == {torch.float32}
 
 
