@@ -1,6 +1,5 @@
 """`iamg-train fit`: from a catalogue to the weights that the nodes load."""
 
-import os
 from argparse import Namespace
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +29,7 @@ from iamg_train.sampling import NOISE
 from iamg_train.summary import CONFIG, write_summary
 from iamg_train.training_samples import SampleReader, TrainingSamples
 from iamg_train.watch import Watcher
+from iamg_train.whole_files import write_whole
 
 WAIT = timedelta(hours=12)  # of the other processes, while one encodes
 HELD_OUT_SEED = 2**32  # beyond every seed that a run may have
@@ -61,7 +61,8 @@ def fit(config: Config, resume: str | None = None) -> None:
     if checkpoint:
         _check_resumed(checkpoint, values)
     if accelerator.is_main_process:
-        _write_config(folder / CONFIG, config)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / CONFIG, config.to_toml().encode())
 
     dtype = frozen_dtype(config.train.precision, accelerator.device.type)
     model = load_model(config.model, config.method, dtype).to(accelerator.device)
@@ -211,10 +212,3 @@ def _metadata(config: Config, prepared: Prepared) -> dict:
         "data_hash": prepared.data_hash,
         "base_model": config.model.checkpoint.stem,
     }
-
-
-def _write_config(path: Path, config: Config) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(config.to_toml(), encoding="utf-8")
-    os.replace(beside, path)

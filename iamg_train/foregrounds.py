@@ -10,7 +10,7 @@ from PIL import Image
 
 from iamg.pictures import open_picture, resolve_inside
 from iamg_train.objectives import Objective
-from iamg_train.prepared import file_hash, write_whole
+from iamg_train.whole_files import file_hash, write_whole
 
 FOLDER = "foregrounds"
 MODEL = "isnet-general-use"  # rembg's name of the paper's DIS

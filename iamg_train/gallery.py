@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from iamg.pictures import resolve_inside
-from iamg_train.prepared import write_whole
+from iamg_train.whole_files import write_whole
 
 KEY = "iamg"  # of the settings among a PNG's text chunks
 MANIFEST = "manifest.jsonl"

@@ -21,8 +21,9 @@ from iamg.pictures import resolve_inside
 from iamg_train.clip_files import TEXT_PREFIXES, read_weights, text_tower, vision_tower
 from iamg_train.diffusion_files import LATENT_CHANNELS, load_vae, pixels_a_latent, vae_weights
 from iamg_train.encoders import ClipTokenizer, TextEncoder, VisionEncoder, weights_fingerprint
-from iamg_train.prepared import Prepared, Sample, file_hash
+from iamg_train.prepared import Prepared, Sample
 from iamg_train.row_cache import RowCache
+from iamg_train.whole_files import file_hash
 
 Input = TypeVar("Input")
 Encode = Callable[[list[Input]], torch.Tensor]  # n inputs into rows (n, *shape)

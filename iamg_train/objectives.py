@@ -5,7 +5,7 @@ from pathlib import Path
 
 from iamg.pictures import open_picture, resolve_inside
 from iamg.pool import EmbeddingPool
-from iamg_train.prepared import file_hash
+from iamg_train.whole_files import file_hash
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ retrieved.safetensors (the image embeddings that some sample retrieved), foregro
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save
 
 from iamg.foreground import on_white
 from iamg.pictures import open_picture, resolve_inside
+from iamg_train.whole_files import file_hash, write_whole
 
 FORMAT_VERSION = 1
 MANIFEST, SAMPLES, RETRIEVED = "prepared.json", "samples.jsonl", "retrieved.safetensors"
@@ -132,23 +132,6 @@ def write_prepared(
         "files": {name: file_hash(folder / name) for name in (SAMPLES, RETRIEVED)},
     }
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file beside, then renames it into place; one that holds just that is left as it is."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
-def file_hash(path: Path) -> str:
-    """xxh3_128 of a file's bytes."""
-    return xxhash.xxh3_128_hexdigest(path.read_bytes())
 
 
 def _sample(line: bytes) -> Sample:

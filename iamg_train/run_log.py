@@ -1,13 +1,14 @@
 """A run's numbers: log.csv and held_out.csv in its folder, and the trackers that the user asked for."""
 
 import csv
-import os
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 from accelerate import Accelerator
 
 from iamg_train.held_out import HeldOut
+from iamg_train.whole_files import write_whole
 
 LOG, HELD_OUT = "log.csv", "held_out.csv"
 LOG_COLUMNS = ("step", "loss", "learning_rate", "samples_per_second")
@@ -45,9 +46,8 @@ def _keep_rows(path: Path, columns: tuple[str, ...], last_step: int) -> None:
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if len(row) == len(columns) and row[0].isdecimal()]
-    beside = path.with_name(path.name + ".part")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(row for row in rows if int(row[0]) <= last_step)
-    os.replace(beside, path)
+    kept = io.StringIO()
+    writer = csv.writer(kept)
+    writer.writerow(columns)
+    writer.writerows(row for row in rows if int(row[0]) <= last_step)
+    write_whole(path, kept.getvalue().encode())

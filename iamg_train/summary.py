@@ -4,7 +4,6 @@ import base64
 import csv
 import json
 import math
-import os
 import tomllib
 from html import escape
 from pathlib import Path
@@ -17,6 +16,7 @@ from iamg_train.prepare import SKIPPED
 from iamg_train.prepared import MANIFEST, TEST, TRAIN
 from iamg_train.run_log import HELD_OUT, LOG
 from iamg_train.watch import GRIDS
+from iamg_train.whole_files import write_whole
 
 SUMMARY, CONFIG = "summary.html", "config.toml"  # in a run's folder
 SMOOTHED_SHARE = 0.03  # of the curve, that a smoothed loss averages over
@@ -67,9 +67,7 @@ def write_summary(run: Path) -> Path:
         f"<title>I-AM-G: {name}</title><style>{STYLE}{OWN_STYLE}</style></head><body><main>{body}</main></body></html>"
     )
     path = run / SUMMARY
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(page, encoding="utf-8")
-    os.replace(beside, path)
+    write_whole(path, page.encode())
     return path
 
 

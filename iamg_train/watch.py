@@ -1,7 +1,7 @@
 """Looking at a model while it trains: losses on held-out users, and a grid of their pictures."""
 
-import os
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from iamg_train.personalised_unet import PersonalisedUNet
 from iamg_train.pool_commands import console
 from iamg_train.run_log import RunLog
 from iamg_train.training_samples import TrainingSamples
+from iamg_train.whole_files import write_whole
 
 GRIDS = "samples"  # in a run's folder
 
@@ -56,9 +57,9 @@ class Watcher:
     def _save(self, step: int, model: PersonalisedUNet, device: torch.device) -> None:
         path = self.run / GRIDS / f"step_{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        self.grid.draw(model, device).save(beside, "PNG")
-        os.replace(beside, path)
+        content = BytesIO()
+        self.grid.draw(model, device).save(content, "PNG")
+        write_whole(path, content.getvalue())
 
 
 def _due(step: int, every: int, last: bool) -> bool:

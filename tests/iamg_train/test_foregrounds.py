@@ -8,7 +8,7 @@ from PIL import Image
 
 from iamg_train.foregrounds import MODEL, FolderMasks, RembgMasks, find_foregrounds
 from iamg_train.objectives import Objective
-from iamg_train.prepared import file_hash
+from iamg_train.whole_files import file_hash
 
 
 @pytest.fixture
