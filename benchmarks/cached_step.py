@@ -79,13 +79,13 @@ def make_trainer(
         cpu=device.type == "cpu", dataloader_config=DataLoaderConfiguration(non_blocking=True), project_dir=folder
     )
     model = PersonalisedUNet(unet, adapter).to(device)
-    return Trainer(config, model, examples, samples, noise_schedule, accelerator, config.run.out, {})
+    return Trainer(config, model, examples, noise_schedule, accelerator, {})
 
 
 def run_trainer(trainer: Trainer, steps_a_round: int, after_round: Callable[[], None]) -> None:
     """Train to the last step; `after_round` is called before the first step and after every `steps_a_round`."""
-    trainer.run_folder.mkdir(parents=True)
-    log = RunLog(trainer.run_folder, trainer.accelerator, 0)
+    trainer.config.run.out.mkdir(parents=True)
+    log = RunLog(trainer.config.run.out, trainer.accelerator, 0)
     console.quiet = True
     try:
         trainer.train(log, AfterRounds(steps_a_round, after_round))

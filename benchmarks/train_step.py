@@ -102,7 +102,7 @@ def compare(settings: Settings, folder: Path) -> dict[str, dict[str, list[float]
     tutorial = TutorialStep(unet, *settings.step(), settings.dtype)
     others = {TUTORIAL: tutorial, FLOOR: Floor(trainer)}
     saves = {TUTORIAL: lambda: tutorial.save(folder / "tutorial"), OURS: trainer.save}
-    saved = {TUTORIAL: folder / "tutorial", OURS: trainer.run_folder / FOLDER}
+    saved = {TUTORIAL: folder / "tutorial", OURS: trainer.config.run.out / FOLDER}
     measured = {name: defaultdict(list) for name in (TUTORIAL, OURS, FLOOR)}
     began = []  # when our rounds did
 

@@ -50,6 +50,8 @@ def fit(config: Config, resume: str | None = None) -> None:
     folder = config.run.out
     fitting_model(config)
     checkpoint = _starting_point(config, resume)
+    if checkpoint:
+        _check_settings(checkpoint, config.identity())
     accelerator = _accelerator(config)
     prepared, inputs = _data(config, accelerator)
     train = prepared.samples(TRAIN)
@@ -59,7 +61,7 @@ def fit(config: Config, resume: str | None = None) -> None:
         "export": _metadata(config, prepared),
     }
     if checkpoint:
-        _check_resumed(checkpoint, values)
+        _check_data(checkpoint, prepared.data_hash)
     if accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / CONFIG, config.to_toml().encode())
@@ -73,7 +75,7 @@ def fit(config: Config, resume: str | None = None) -> None:
     timesteps = noise_schedule.config.num_train_timesteps
     weight, seed = config.method.interest_weight, config.train.seed
     examples = TrainingSamples(train, reader, config.drop, weight, seed, timesteps)
-    trainer = Trainer(config, model, examples, train, noise_schedule, accelerator, folder, values)
+    trainer = Trainer(config, model, examples, noise_schedule, accelerator, values)
     if checkpoint:
         trainer.restore(checkpoint)
         console.print(f"going on from {checkpoint}", markup=False)
@@ -118,22 +120,24 @@ def _starting_point(config: Config, resume: str | None) -> Path | None:
     return None
 
 
-def _check_resumed(checkpoint: Path, values: dict) -> None:
-    then = checkpoints.read_values(checkpoint)
+def _check_settings(checkpoint: Path, identity: dict) -> None:
+    then = checkpoints.read_values(checkpoint)["identity"]
     changed = [
-        f"{key} was {then['identity'].get(key)!r}, is {value!r}"
-        for key, value in values["identity"].items()
-        if then["identity"].get(key) != value
+        f"{key} was {then.get(key)!r}, is {value!r}" for key, value in identity.items() if then.get(key) != value
     ]
     if changed:
         raise ValueError(
             f"'{checkpoint}' belongs to a run with other settings: {'; '.join(changed)}. Set them back, or start a run "
             "of its own with another --out"
         )
-    if then["data_hash"] != values["data_hash"]:
+
+
+def _check_data(checkpoint: Path, data_hash: str) -> None:
+    then = checkpoints.read_values(checkpoint)["data_hash"]
+    if then != data_hash:
         raise ValueError(
-            f"the items, interactions or pool changed since '{checkpoint}' was written (data {then['data_hash'][:12]}, "
-            f"now {values['data_hash'][:12]}); put them back, or start a run of its own with another --out"
+            f"the items, interactions or pool changed since '{checkpoint}' was written (data {then[:12]}, "
+            f"now {data_hash[:12]}); put them back, or start a run of its own with another --out"
         )
 
 

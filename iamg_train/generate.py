@@ -17,7 +17,7 @@ from iamg_train.encoding import encode
 from iamg_train.gallery import Gallery
 from iamg_train.histories import Entry
 from iamg_train.objectives import Objectives
-from iamg_train.personalised_unet import Conditions, PersonalisedUNet, frozen_dtype, load_model
+from iamg_train.personalised_unet import PersonalisedUNet, frozen_dtype, load_model
 from iamg_train.picture_settings import Drawing, Picture, plan_pictures
 from iamg_train.pool_commands import console, find_device, progress_bar, tell_problems
 from iamg_train.prepare import make_samples, retrieved_embeds, text_cache
@@ -82,10 +82,9 @@ class Painter:
         conditions = default_collate(
             [self._reader.conditions(x.sample, x.settings["interest_weight"]) for x in pictures]
         )
-        conditions = Conditions(*(x.to(device) for x in conditions))
         noise = torch.stack([self._noise(x.settings) for x in pictures]).to(device)
         how = settings["steps"], settings["guidance_scale"]
-        latents = draw_latents(self._model, conditions, self._empty_text, noise, *how, progress)
+        latents = draw_latents(self._model, conditions.on(device), self._empty_text, noise, *how, progress)
         if not latents.isfinite().all():
             raise RuntimeError(
                 f"{pictures[0].name} became no picture: its numbers are not finite in {settings['precision']}; try "

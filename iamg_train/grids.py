@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from iamg_train.diffusion_files import Vae
-from iamg_train.personalised_unet import Conditions, PersonalisedUNet
+from iamg_train.personalised_unet import PersonalisedUNet
 from iamg_train.prepared import Sample
 from iamg_train.sampling import draw_latents, to_pictures
 from iamg_train.training_samples import SampleReader
@@ -50,11 +50,10 @@ class GridMaker:
     def _row(self, model: PersonalisedUNet, sample: Sample, control: Sample, device: torch.device) -> list[Image.Image]:
         drawn = ((sample, 0.0), (sample, self._interest_weight), (control, self._interest_weight))
         conditions = default_collate([self._reader.conditions(who, weight) for who, weight in drawn])
-        conditions = Conditions(*(x.to(device) for x in conditions))
         mean, _ = self._reader.posterior(sample)
         noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(self._seed))
         noise = noise.expand(len(drawn), *mean.shape).to(device)
-        latents = draw_latents(model, conditions, self._empty_text.to(device), noise, self._steps)
+        latents = draw_latents(model, conditions.on(device), self._empty_text.to(device), noise, self._steps)
         return to_pictures(self._vae.decode(latents))
 
 

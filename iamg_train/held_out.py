@@ -60,5 +60,4 @@ def measure(
 
 
 def on_device(batch: Example, device: torch.device) -> Example:
-    conditions = type(batch.conditions)(*(x.to(device) for x in batch.conditions))
-    return Example(*(x.to(device) for x in batch[:-1]), conditions)
+    return Example(*(x.to(device) for x in batch[:-1]), batch.conditions.on(device))

@@ -20,7 +20,6 @@ from iamg_train.config import Config, Train
 from iamg_train.diffusion_loss import min_snr_weights, noise_prediction_losses
 from iamg_train.personalised_unet import PersonalisedUNet
 from iamg_train.pool_commands import console
-from iamg_train.prepared import Sample
 from iamg_train.run_log import RunLog
 from iamg_train.stopping import StopRequest
 from iamg_train.training_samples import Example, TrainingSamples
@@ -36,17 +35,14 @@ class Trainer:
         config: Config,
         model: PersonalisedUNet,
         examples: TrainingSamples,
-        samples: list[Sample],
         noise_schedule: DDPMScheduler,
         accelerator: Accelerator,
-        run: Path,
         values: dict,
     ):
-        """model: on its device. samples: those that `examples` number. values: what checkpoints carry besides."""
+        """model: on its device. values: what checkpoints carry besides."""
         settings = config.train
         self.config, self.settings, self.model, self.accelerator = config, settings, model, accelerator
-        self.examples, self.samples, self.noise_schedule = examples, samples, noise_schedule
-        self.run_folder, self.values = run, values
+        self.examples, self.noise_schedule, self.values = examples, noise_schedule, values
         self.parameters = list(model.trainable().values())
         self.optimizer = make_optimizer(settings, self.parameters)
         self.schedule = get_scheduler(
@@ -113,7 +109,7 @@ class Trainer:
         if self.accelerator.scaler is not None:
             values["scaler"] = self.accelerator.scaler.state_dict()
         if self.accelerator.is_main_process:
-            folder, keep = self.run_folder / checkpoints.FOLDER, self.config.watch.keep_checkpoints
+            folder, keep = self.config.run.out / checkpoints.FOLDER, self.config.watch.keep_checkpoints
             checkpoints.save_checkpoint(folder, self.step, tensors, values, keep)
         self.accelerator.wait_for_everyone()
 
@@ -201,7 +197,7 @@ class Trainer:
 
     def _no_number(self, loss: float, step: int, place: int, passes: int) -> str:
         batches = self._unlogged[place * passes : (place + 1) * passes]
-        ids = [self.samples[index].objective for batch, _ in batches for index in batch.tolist()]
+        ids = [self.examples.samples[index].objective for batch, _ in batches for index in batch.tolist()]
         return (
             f"the loss became {loss} at step {step}, whose items were {', '.join(ids)}. Nothing was saved since. Look at "
             f'these items, or try a lower learning_rate (it was {self._rates[place]:g}) or precision = "fp32" in a run of '

@@ -26,6 +26,9 @@ class Conditions(NamedTuple):
     retrieved_image: Tensor  # Ψ before its projection, (B, K, image width)
     interest_weight: Tensor  # λ2, (B,)
 
+    def on(self, device: torch.device) -> "Conditions":
+        return Conditions(*(x.to(device) for x in self))
+
 
 class Guidance(NamedTuple):
     """What every cross-attention is given in place of the text's tokens; keys and values are in the file's order."""

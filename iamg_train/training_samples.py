@@ -77,14 +77,14 @@ class TrainingSamples(Dataset):
         asking: list[Sample] | None = None,
     ):
         """interest_weight: λ2, or the ends of the range that it is drawn from. asking: see `SampleReader.conditions`."""
-        self._samples, self._reader, self._drop = samples, reader, drop
+        self.samples, self._reader, self._drop = samples, reader, drop
         self._weights = interest_weight if isinstance(interest_weight, tuple) else (interest_weight, interest_weight)
         self._seed, self._timesteps, self._asking = seed, timesteps, asking
         self._epoch, self._order = -1, []
 
     def __getitem__(self, n: int) -> Example:
         index = self.sample_index(n)
-        sample, random = self._samples[index], _generator(self._seed, EXAMPLE, n)
+        sample, random = self.samples[index], _generator(self._seed, EXAMPLE, n)
         mean, std = self._reader.posterior(sample)
         latents = mean + std * torch.randn(mean.shape, generator=random)
         noise = torch.randn(mean.shape, generator=random)
@@ -97,10 +97,10 @@ class TrainingSamples(Dataset):
 
     def sample_index(self, n: int) -> int:
         """Which sample is example n's."""
-        epoch, place = divmod(n, len(self._samples))
+        epoch, place = divmod(n, len(self.samples))
         if epoch != self._epoch:
             random = _generator(self._seed, ORDER, epoch)
-            self._epoch, self._order = epoch, torch.randperm(len(self._samples), generator=random).tolist()
+            self._epoch, self._order = epoch, torch.randperm(len(self.samples), generator=random).tolist()
         return self._order[place]
 
     def _dropped(self, chance: float) -> tuple[bool, bool, bool]:

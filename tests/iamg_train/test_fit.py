@@ -382,6 +382,14 @@ def test_a_run_is_not_resumed_with_other_settings(run):
     assert column(run("begun", resume="latest", steps=2), "step") == [1, 2]  # more steps are no other settings
 
 
+def test_other_settings_are_refused_before_anything_is_prepared_anew(run, runs):
+    run("begun", steps=1)
+    before = (runs / "prepared" / "prepared.json").read_bytes()
+    with pytest.raises(ValueError, match=r"data\.top_k was 3, is 2"):
+        run("begun", resume="latest", top_k=2, steps=2)
+    assert (runs / "prepared" / "prepared.json").read_bytes() == before
+
+
 def test_a_run_is_not_resumed_on_other_data(run, world, runs):
     folder = run("begun", steps=1)
     tensors, values = checkpoints.read_checkpoint(checkpoints.find_checkpoint(folder))
