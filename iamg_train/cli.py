@@ -8,9 +8,10 @@ from typing import get_args
 
 from iamg.crop import CROPS
 from iamg.scenarios import load_scenarios
-from iamg.tagging import TAGGERS
+from iamg.tagging import MINI_CLIP, TAGGERS
 from iamg_train.config import SECTIONS
 from iamg_train.config_flags import add_flags
+from iamg_train.mini.commands import add_commands as add_mini_commands
 
 DTYPES = ("float16", "float32", "bfloat16")
 INTERRUPTED = 130  # the shell's own status after Ctrl-C
@@ -101,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_generate(generate)
 
+    mini = commands.add_parser("mini", help="train and judge the small family that the pack carries")
+    add_mini_commands(mini.add_subparsers(required=True, metavar="command"), _command, _run)
+
     demo = _command(commands, "demo", _run("demo", "run"), "personalise one item for two users, and show it on a page")
     _add_demo(demo)
     return parser
@@ -127,6 +131,11 @@ def _add_encoding(command: argparse.ArgumentParser) -> None:
     scenarios = list(load_scenarios())
     command.add_argument("--scenario", choices=scenarios, default=scenarios[0], help="what kind of items these are")
     command.add_argument("--tagger", choices=TAGGERS, default=TAGGERS[0], help="where tags come from")
+    command.add_argument(
+        "--clip-model",
+        metavar="DIR",
+        help=f"what the clip tagger looks with: an open_clip model's folder, or {MINI_CLIP}",
+    )
     command.add_argument("--crop", choices=CROPS, default=CROPS[0], help="how pictures meet CLIP's square window")
     command.add_argument("--batch-size", type=_positive, default=16, help="items encoded together")
     command.add_argument("--device", default="auto", help="where the encoders run: auto, cpu, cuda, cuda:1 ...")
@@ -174,20 +183,25 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     own.add_argument("--objective", metavar="ID", help="the item to redraw (default: one that the users liked)")
     own.add_argument("--history-length", type=_positive, default=5, help="k: liked items before the objective")
     own.add_argument("--min-rating", type=float, default=4.0, help="from which rating on an item counts as liked")
-    _add_encoding(command.add_argument_group("the pool"))
-    weights = command.add_argument_group("weights (default: random ones in the real formats; give all three or none)")
+    _add_encoding(command.add_argument_group("the pool (scenario and tagger default to what fits the catalogue)"))
+    command.set_defaults(scenario=None, tagger=None)
+    weights = command.add_argument_group("weights (default: the small model of the pack; give all three, or the last)")
     weights.add_argument("--checkpoint", type=Path, metavar="FILE", help="SD1.5")
     weights.add_argument("--clip-vision", type=Path, metavar="FILE", help="the CLIP Vision of the adapter")
     weights.add_argument("--ip-adapter", type=Path, metavar="FILE", help="a stock IP-Adapter, or one trained here")
-    drawing = command.add_argument_group("drawing")
-    drawing.add_argument(
-        "--interest-weights", nargs="+", type=float, default=[0.0, 0.2], metavar="L", help="lambda2, a picture each"
-    )
+    drawing = command.add_argument_group("drawing (steps, size and seed default to the workflow's)")
+    for name, default, what in (
+        ("--interest-weights", [0.0, 0.1, 0.2, 0.3, 0.5], "lambda2"),
+        ("--text-weights", [0.0, 0.25, 0.5, 0.75], "lambda1"),
+    ):
+        drawing.add_argument(
+            name, nargs="*", type=float, default=default, metavar="L", help=f"{what}, a picture each for everybody"
+        )
     drawing.add_argument("--top-k", type=_positive, default=5, help="K: texts and pictures retrieved")
-    drawing.add_argument("--steps", type=_positive, default=12, help="DDIM steps; 50 with real weights")
-    drawing.add_argument("--width", type=_positive, default=256, help="pixels; 512 with real weights")
-    drawing.add_argument("--height", type=_positive, default=384, help="pixels; 768 with real weights")
-    drawing.add_argument("--seed", type=int, default=0, help="of the noise, and of random weights")
+    drawing.add_argument("--steps", type=_positive, metavar="N", help="of the sampler")
+    for side in ("width", "height"):
+        drawing.add_argument(f"--{side}", type=_multiple_of_8, metavar="N", help="pixels")
+    drawing.add_argument("--seed", type=int, metavar="N", help="of the noise, which all pictures share")
     command.add_argument("--server", metavar="URL", help="a ComfyUI that runs already (default: start one)")
     command.add_argument("--out", type=Path, default=Path("demo"), help="where everything is put")
 

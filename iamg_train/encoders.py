@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import xxhash
 from PIL import Image
-from torch.nn.functional import interpolate
 
+from iamg.clip_pixels import clip_pixels
 from iamg.crop import cuts_center, prepare
 from iamg.interests import fit_text
 from iamg_train.clip_files import (
@@ -22,9 +22,6 @@ from iamg_train.clip_files import (
     vision_model,
     vision_tower,
 )
-
-PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class TextEncoder:
@@ -119,20 +116,6 @@ class ClipTokenizer:
     def end_of(self, texts: Sequence[str]) -> torch.Tensor:
         """(n,) the place of each text's first end token; those behind it are padding."""
         return (self(texts) == self.end).int().argmax(dim=1)
-
-
-def clip_pixels(image: torch.Tensor, size: int, cut_center: bool) -> torch.Tensor:
-    """A picture (1, H, W, 3) in 0..1 as CLIP Vision's input (1, 3, size, size), to the bit as ComfyUI makes it."""
-    image = image.movedim(-1, 1)
-    height, width = image.shape[2:]
-    if (height, width) != (size, size):
-        scale = size / min(height, width)
-        target = (round(scale * height), round(scale * width)) if cut_center else (size, size)
-        image = interpolate(image, size=target, mode="bicubic", antialias=True)
-        top, left = (target[0] - size) // 2, (target[1] - size) // 2
-        image = image[:, :, top : top + size, left : left + size]
-    image = torch.clip(255.0 * image, 0, 255).round() / 255.0
-    return (image - torch.tensor(PIXEL_MEAN).view(3, 1, 1)) / torch.tensor(PIXEL_STD).view(3, 1, 1)
 
 
 def text_fingerprint(checkpoint: Path) -> str:

@@ -58,6 +58,7 @@ def verify(arguments: Namespace) -> int:
 
 def build_from_folder(arguments: Namespace, items: Path, destination: Path) -> BuildReport:
     """Build a pool as the arguments say, with a progress bar, and tell what was skipped."""
+    tagger = make_tagger(arguments.tagger, arguments.clip_model)
     unreadable: list[tuple[str, str]] = []
     total = sum(1 for _ in read_items(items, lambda name, reason: unreadable.append((name, reason))))
     encoders = load_encoders(arguments)
@@ -69,7 +70,7 @@ def build_from_folder(arguments: Namespace, items: Path, destination: Path) -> B
             read_items(items, lambda name, reason: None),
             items,
             encoders,
-            make_tagger(arguments.tagger),
+            tagger,
             load_scenarios()[arguments.scenario],
             batch_size=arguments.batch_size,
             progress=lambda done, _: bar.update(task, completed=done),

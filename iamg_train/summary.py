@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 
 from iamg_train.charts import ACCENT, SECOND, Curve, line_chart
-from iamg_train.demo_page import STYLE
 from iamg_train.export import WEIGHTS
 from iamg_train.held_out import CERTAIN, HeldOut
+from iamg_train.page_style import STYLE
 from iamg_train.prepare import SKIPPED
 from iamg_train.prepared import MANIFEST, TEST, TRAIN
 from iamg_train.run_log import HELD_OUT, LOG
@@ -28,7 +28,6 @@ OWN_STYLE = """
 .charts h3 { margin: .8rem 0 .4rem; }
 svg { width: 100%; height: auto; display: block; }
 [hidden] { display: none; }
-pre { overflow-x: auto; font-size: .82rem; line-height: 1.45; background: var(--page); padding: 1rem; border-radius: 8px; }
 input[type=range] { width: 100%; accent-color: var(--accent); margin: .3rem 0 1rem; }
 summary { cursor: pointer; }
 """

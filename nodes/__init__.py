@@ -5,6 +5,7 @@ from .adapter_loader import IAMGAdapterLoader
 from .foreground import IAMGForeground
 from .interest_rewrite import InterestRewrite
 from .ira_fuse import IRAFuse
+from .mini_model import IAMGMiniModel
 from .pool_builder import IAMGPoolBuilder
 from .pool_from_pictures import IAMGPoolFromPictures
 from .pool_loader import EmbeddingPoolLoader
@@ -24,4 +25,5 @@ NODES = [
     IAMGPoolFromPictures,
     IAMGUserHistory,
     IAMGForeground,
+    IAMGMiniModel,
 ]

@@ -8,14 +8,17 @@ from tempfile import mkdtemp
 
 import folder_paths
 
+from ..iamg.mini.family import ADAPTERS as MINI_ADAPTERS
 from ..iamg.pictures import resolve_inside
 from ..iamg.pool_files import BUILDING, MANIFEST, REPLACED
 from ..iamg.scenarios import Scenario, load_scenarios
+from ..iamg.tagging import MINI_CLIP
+from ..iamg.tagging.open_clip_files import CONFIG
 
 log = logging.getLogger(__name__)
 
-ADAPTERS, POOLS, SCENARIOS = "ipadapter", "iamg_pools", "iamg_scenarios"
-EXTENSIONS = {ADAPTERS: {".safetensors", ".bin"}, POOLS: set(), SCENARIOS: {".toml"}}
+ADAPTERS, POOLS, SCENARIOS, OPEN_CLIP = "ipadapter", "iamg_pools", "iamg_scenarios", "open_clip"
+EXTENSIONS = {ADAPTERS: {".safetensors", ".bin"}, POOLS: set(), SCENARIOS: {".toml"}, OPEN_CLIP: set()}
 CATALOGUE_DEPTH = 3
 """How deep under input/ catalogues are looked for."""
 
@@ -24,6 +27,7 @@ def register_model_folders() -> None:
     for name, extensions in EXTENSIONS.items():
         folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
         folder_paths.folder_names_and_paths[name][1].update(extensions)
+    folder_paths.add_model_folder_path(ADAPTERS, str(MINI_ADAPTERS))  # after the user's own
 
 
 def scenarios() -> dict[str, Scenario]:
@@ -44,6 +48,15 @@ def pools() -> dict[str, Path]:
         for manifest in sorted(root.glob(f"*/{MANIFEST}")):
             if not manifest.parent.name.endswith((BUILDING, REPLACED)):
                 found.setdefault(manifest.parent.name, manifest.parent)
+    return found
+
+
+def clip_models() -> dict[str, str | Path]:
+    """What the clip tagger can look with, by name: the pack's own model, then the folders in models/open_clip."""
+    found = {MINI_CLIP: MINI_CLIP}
+    for root in map(Path, folder_paths.get_folder_paths(OPEN_CLIP)):
+        for config in sorted(root.glob(f"*/{CONFIG}")):
+            found.setdefault(config.parent.name, config.parent)
     return found
 
 

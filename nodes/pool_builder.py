@@ -8,12 +8,12 @@ from ..iamg.crop import CROPS
 from ..iamg.items import read_items
 from ..iamg.pool import EmbeddingPool
 from ..iamg.pool_builder import build_pool
-from ..iamg.tagging import TAGGERS, make_tagger
-from ..iamg.tagging.cache import CachedTagger
+from ..iamg.tagging import MINI_CLIP, TAGGERS
 from .encoders import ComfyEncoders
-from .folders import catalogues, input_path, new_pool_path, scenarios, tag_cache
+from .folders import catalogues, input_path, new_pool_path, scenarios
 from .pictures import shown
 from .sockets import CATEGORY, Pool
+from .taggers import cached_tagger, clip_model_input
 
 
 class IAMGPoolBuilder(io.ComfyNode):
@@ -44,6 +44,7 @@ class IAMGPoolBuilder(io.ComfyNode):
                     advanced=True,
                     tooltip="How a picture meets the encoder's square: its middle, the whole of it on white, or squeezed.",
                 ),
+                clip_model_input(),
             ],
             outputs=[
                 Pool.Output("pool"),
@@ -52,7 +53,7 @@ class IAMGPoolBuilder(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, folder, name, clip, clip_vision, scenario, tagger, crop) -> io.NodeOutput:
+    def execute(cls, folder, name, clip, clip_vision, scenario, tagger, crop, clip_model=MINI_CLIP) -> io.NodeOutput:
         destination, source, skipped = new_pool_path(name), input_path(folder), []
         items = list(read_items(source, lambda item, reason: skipped.append((item, reason))))
         bar = comfy.utils.ProgressBar(len(items))
@@ -66,7 +67,7 @@ class IAMGPoolBuilder(io.ComfyNode):
             items,
             source,
             ComfyEncoders(clip, clip_vision, crop),
-            CachedTagger(make_tagger(tagger), tag_cache()),
+            cached_tagger(tagger, clip_model),
             scenarios()[scenario],
             progress=progress,
         )

@@ -3,11 +3,11 @@
 from comfy_api.latest import io
 
 from ..iamg.interests import item_tags
-from ..iamg.tagging import TAGGERS, ItemTags, make_tagger
-from ..iamg.tagging.cache import CachedTagger
-from .folders import scenarios, tag_cache
+from ..iamg.tagging import MINI_CLIP, TAGGERS, ItemTags
+from .folders import scenarios
 from .pictures import grown, shown
 from .sockets import CATEGORY, Tags
+from .taggers import cached_tagger, clip_model_input
 
 
 class TagExtractor(io.ComfyNode):
@@ -25,7 +25,8 @@ class TagExtractor(io.ComfyNode):
                 io.Combo.Input(
                     "tagger",
                     options=list(TAGGERS),
-                    tooltip="Where tags come from: the picture's colours and light, the text's key phrases, or both.",
+                    tooltip="Where tags come from: the picture's colours and light, the text's key phrases, what CLIP sees in "
+                    "the picture, or several of these.",
                 ),
                 io.String.Input(
                     "text",
@@ -48,6 +49,7 @@ class TagExtractor(io.ComfyNode):
                     ),
                     optional=True,
                 ),
+                clip_model_input(),
             ],
             outputs=[
                 Tags.Output("tags", tooltip="One set of tags an item, the newest first."),
@@ -56,14 +58,14 @@ class TagExtractor(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, scenario, tagger, text, typed_tags, images=None) -> io.NodeOutput:
+    def execute(cls, scenario, tagger, text, typed_tags, images=None, clip_model=MINI_CLIP) -> io.NodeOutput:
         pictures = grown(images)
         texts = _texts(text, len(pictures))
         typed = tuple(tag.strip() for tag in typed_tags.split(",") if tag.strip())
         if not pictures and not texts and not typed:
             raise ValueError("Tag Extractor has nothing to look at; connect a picture, write a text, or type tags")
         count = max(len(pictures), len(texts), 1)
-        found = CachedTagger(make_tagger(tagger), tag_cache()).tag(
+        found = cached_tagger(tagger, clip_model).tag(
             pictures or [None] * count, texts or [None] * count, scenarios()[scenario]
         )
         tags = [ItemTags(item.image, (*typed, *item.text)) for item in found]

@@ -1,11 +1,12 @@
 // Writes workflows/api/<name>.json from every workflows/<name>.json, through ComfyUI's own frontend.
 //
 //   npm install playwright-core                                   in a folder outside the repository
-//   node <repository>/scripts/export_workflows.mjs [--thumbnails] [http://127.0.0.1:8188]       from there
+//   node <repository>/scripts/export_workflows.mjs [--thumbnails] [http://127.0.0.1:8188] [NAME ...]       from there
 //
 // Needs Debian's chromium (or CHROMIUM=<path>) and a running ComfyUI 0.30.0 that has this pack. With --thumbnails it
-// also runs every workflow at 2 steps and writes workflows/<name>.jpg; then ComfyUI needs the files the workflows
-// name, which for liked_1.png ... and redraw.png may be posters of the demo's catalogue.
+// also runs every workflow, those for real weights at 2 steps, and writes workflows/<name>.jpg; then ComfyUI needs the
+// files the workflows name, which for liked_1.png ... and redraw.png may be posters of the demo's catalogue. What
+// mini_poster names is in demo/comfyui after `make demo`: start ComfyUI with --base-directory there. NAME: only these.
 
 import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
@@ -15,14 +16,18 @@ import { fileURLToPath } from 'node:url'
 const { chromium } = createRequire(path.join(process.cwd(), 'x'))('playwright-core')
 const FOLDER = fileURLToPath(new URL('../workflows', import.meta.url))
 // The group that a thumbnail begins with.
-const FIRST_GROUP = { build_pool: 0, interest_sweep: 5, personalise_from_pictures: 1, personalise_poster: 1 }
+const FIRST_GROUP = {
+  build_pool: 0, interest_sweep: 5, mini_poster: 3, personalise_from_pictures: 1, personalise_poster: 1,
+}
 const ONLY_THE_GRAPH = `
   #graph-canvas-container { position: fixed; inset: 0; z-index: 100000 }
   #graph-canvas-container > :not(#graph-canvas, .isolate), .p-toast { display: none }`
-const SMALL = { steps: 2, width: 256, height: 256, batch_size: 1 }
+const QUICK = { steps: 2, width: 256, height: 256, batch_size: 1 }
 
 const withThumbnails = process.argv.includes('--thumbnails')
-const server = process.argv.slice(2).find((argument) => argument.startsWith('http')) ?? 'http://127.0.0.1:8188'
+const words = process.argv.slice(2).filter((argument) => !argument.startsWith('--'))
+const server = words.find((word) => word.startsWith('http')) ?? 'http://127.0.0.1:8188'
+const names = words.filter((word) => !word.startsWith('http'))
 
 async function open(browser, workflow) {
   const page = await browser.newPage({ viewport: { width: 900, height: 600 }, deviceScaleFactor: 1.25 })
@@ -34,12 +39,12 @@ async function open(browser, workflow) {
   return page
 }
 
-async function run(page) {
-  await page.evaluate(async (small) => {
+async function run(page, changes) {
+  await page.evaluate(async (changes) => {
     for (const node of window.app.graph.nodes)
-      for (const widget of node.widgets ?? []) widget.value = small[widget.name] ?? widget.value
+      for (const widget of node.widgets ?? []) widget.value = changes[widget.name] ?? widget.value
     await window.app.queuePrompt(0, 1)
-  }, SMALL)
+  }, changes)
   let queue
   do {
     await page.waitForTimeout(1000)
@@ -68,12 +73,14 @@ async function thumbnail(page, name) {
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
 const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--enable-unsafe-swiftshader'] })
 for (const file of (await readdir(FOLDER)).filter((x) => x.endsWith('.json'))) {
+  const { name } = path.parse(file)
+  if (names.length && !names.includes(name)) continue
   const page = await open(browser, JSON.parse(await readFile(path.join(FOLDER, file), 'utf8')))
   const { output } = await page.evaluate(() => window.app.graphToPrompt())
   await writeFile(path.join(FOLDER, 'api', file), JSON.stringify(output, null, 2) + '\n')
   if (withThumbnails) {
-    await run(page)
-    await thumbnail(page, path.parse(file).name)
+    await run(page, name === 'mini_poster' ? {} : QUICK)
+    await thumbnail(page, name)
   }
   await page.close()
 }

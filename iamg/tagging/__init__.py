@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ..scenarios import Scenario
+    from .clip import ClipModel
 
-TAGGERS = ("visual + keywords", "visual", "keywords")
+TAGGERS = ("visual + keywords", "visual", "keywords", "clip + keywords", "clip")
+MINI_CLIP = "iamg_mini"  # the CLIP model that the pack carries
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,34 @@ class Tagger(Protocol):
         ...
 
 
-def make_tagger(name: str) -> Tagger:
-    """The tagger of that name; one of TAGGERS."""
+def make_tagger(name: str, clip_model: str | Path | None = None) -> Tagger:
+    """The tagger of that name, one of TAGGERS; the clip taggers look with MINI_CLIP or an open_clip model's folder."""
+    from .clip import ClipTagger
     from .combined import CombinedTagger
     from .keywords import KeywordTagger
     from .visual import VisualTagger
 
     taggers = {
-        "visual + keywords": lambda: CombinedTagger((VisualTagger(), KeywordTagger())),
         "visual": VisualTagger,
         "keywords": KeywordTagger,
+        "clip": lambda: ClipTagger(_clip_model(clip_model)),
     }
-    if name not in taggers:
+    if name not in TAGGERS:
         raise ValueError(f"there is no tagger {name!r}; choose one of {', '.join(map(repr, TAGGERS))}")
-    return taggers[name]()
+    made = [taggers[part]() for part in name.split(" + ")]
+    return made[0] if len(made) == 1 else CombinedTagger(made)
+
+
+def _clip_model(chosen: str | Path | None) -> "ClipModel":
+    if not chosen:
+        raise ValueError(
+            f"the clip tagger needs a CLIP model; give it the folder of an open_clip model, or {MINI_CLIP!r}, which "
+            "knows the mini posters only"
+        )
+    if chosen == MINI_CLIP:
+        from .mini_clip import mini_clip
+
+        return mini_clip()
+    from .open_clip_files import open_clip_folder
+
+    return open_clip_folder(Path(chosen))

@@ -39,7 +39,7 @@ class CachedTagger:
     def tag(
         self, images: Sequence[Image.Image | None], texts: Sequence[str | None], scenario: Scenario
     ) -> list[ItemTags]:
-        context = json.dumps([self.name, self.parameters, asdict(scenario)], sort_keys=True, default=dict)
+        context = json.dumps([self.name, self.parameters, asdict(scenario)], default=dict)
         keys = [_key(context, image, text) for image, text in zip(images, texts, strict=True)]
         found = self._read(keys)
         misses = {key: index for index, key in enumerate(keys) if key not in found}

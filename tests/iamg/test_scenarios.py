@@ -3,7 +3,9 @@ from dataclasses import asdict
 
 import pytest
 
-from iamg.scenarios import load_scenarios
+from iamg.interests import item_tags
+from iamg.scenarios import Scenario, load_scenarios
+from iamg.tagging import ItemTags
 
 OWN = {
     "phi": "book cover",
@@ -23,14 +25,17 @@ FOCUS = {  # Appendix E
 
 def write(path, name="book cover", **changes):
     table = {key: value for key, value in {**OWN, **changes}.items() if value is not None}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    lines = [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, groups in table.items():
+        if isinstance(groups, dict):
+            lines += [f'["{name}".{key}]', *(f"{group} = {json.dumps(tags)}" for group, tags in groups.items())]
     path.write_text("\n".join([f'["{name}"]', *lines]), encoding="utf-8-sig")
     return path
 
 
 def test_the_paper_s_scenarios_fill_their_prompts():
     scenarios = load_scenarios()
-    assert list(scenarios) == list(FOCUS)
+    assert list(scenarios) == [*FOCUS, "mini poster"]
     for name, (image_focus, text_focus) in FOCUS.items():
         scenario = scenarios[name]
         image_prompt = scenario.image_prompt.format(**asdict(scenario))
@@ -41,9 +46,35 @@ def test_the_paper_s_scenarios_fill_their_prompts():
 
 def test_a_user_s_file_adds_and_replaces(tmp_path):
     scenarios = load_scenarios(write(tmp_path / "a.toml"), write(tmp_path / "b.toml", "outfit", phi="costume"))
-    assert list(scenarios) == ["movie poster", "news poster", "outfit", "book cover"]
+    assert list(scenarios) == ["movie poster", "news poster", "outfit", "mini poster", "book cover"]
     assert scenarios["book cover"].tag_limit == 6
     assert scenarios["outfit"].phi == "costume"
+
+
+@pytest.mark.parametrize("name", load_scenarios())
+def test_built_in_vocabularies_are_groups_of_tags_that_a_picture_can_be_given(name):
+    scenario = load_scenarios()[name]
+    assert 4 <= len(scenario.vocabulary) < scenario.tag_limit
+    for tags in scenario.vocabulary.values():
+        assert 4 <= len(tags) <= 12
+        assert item_tags(ItemTags(image=tags)) == tags  # as they are shown, and none a variant of another
+    prompt = scenario.tag_prompt.format(phi=scenario.phi, tag="red")
+    assert prompt == ("red" if name == "mini poster" else f"{'an' if name == 'outfit' else 'a'} {name}, red")
+
+
+def test_a_user_s_vocabulary_is_kept_in_its_order(tmp_path):
+    vocabulary = {"light": ["dark", "bright"], "colour": ["red", "blue-green", "1,000 colours"]}
+    path = write(tmp_path / "a.toml", vocabulary=vocabulary, tag_prompt="{tag}, on {phi}")
+    scenario = load_scenarios(path)["book cover"]
+    assert list(scenario.vocabulary.items()) == [(group, tuple(tags)) for group, tags in vocabulary.items()]
+    assert scenario.tag_prompt.format(tag="dark", phi=scenario.phi) == "dark, on book cover"
+    assert json.loads(json.dumps(asdict(scenario)))["vocabulary"] == vocabulary
+
+
+def test_vocabulary_and_tag_prompt_may_be_left_out(tmp_path):
+    scenario = load_scenarios(write(tmp_path / "a.toml"))["book cover"]
+    assert scenario == Scenario(name="book cover", **OWN)
+    assert scenario.vocabulary == {} and scenario.tag_prompt == "a {phi}, {tag}"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +92,17 @@ def test_a_user_s_file_adds_and_replaces(tmp_path):
         ({"text_prompt": "{text.__class__} {text} {tag_limit}"}, r"unknown placeholder \{text.__class__\}"),
         ({"text_prompt": "{text:>9999999999} {text} {tag_limit}"}, "unknown placeholder"),
         ({"image_prompt": "{tag_limit} {"}, "image_prompt: .*write {{ and }} for braces"),
+        ({"tag_prompt": 3}, "tag_prompt must be str, got 3"),
+        ({"tag_prompt": "a {phi}"}, r"tag_prompt lacks the placeholder \{tag\}"),
+        ({"tag_prompt": "{tag} {text}"}, r"tag_prompt has the unknown placeholder \{text\}"),
+        ({"vocabulary": ["red", "blue"]}, r"vocabulary must be a table of lists of tags, got \['red', 'blue'\]"),
+        ({"vocabulary": {"colour": "red"}}, "vocabulary.colour must be a list of two tags or more.*got 'red'"),
+        ({"vocabulary": {"colour": ["red"]}}, "vocabulary.colour must be a list of two tags or more"),
+        ({"vocabulary": {"colour": ["red", 3]}}, "vocabulary.colour: a tag is .*got 3"),
+        ({"vocabulary": {"colour": ["red", "Blue"]}}, "vocabulary.colour: a tag is .*got 'Blue'"),
+        ({"vocabulary": {"colour": ["red", "sea, sky"]}}, "vocabulary.colour: a tag is .*got 'sea, sky'"),
+        ({"vocabulary": {"colour": ["red", ""]}}, "vocabulary.colour: a tag is .*got ''"),
+        ({"vocabulary": {"a": ["red", "blue"], "b": ["pink", "red"]}}, "vocabulary.b has 'red', .*already"),
     ],
 )
 def test_a_wrong_scenario_is_named_with_its_file(tmp_path, changes, said):

@@ -140,7 +140,7 @@ def test_five_thousand_words_give_few_short_tags():
     assert tags == keywords(text, 7)
 
 
-@pytest.mark.parametrize("name", TAGGERS)
+@pytest.mark.parametrize("name", [name for name in TAGGERS if "clip" not in name])
 def test_every_tagger_gives_fewer_tags_than_the_limit(name):
     tagger = make_tagger(name)
     assert tagger.name == name

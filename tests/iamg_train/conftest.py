@@ -17,11 +17,3 @@ def comfyui() -> Path:
     if not (path / "comfy_api").is_dir():
         pytest.skip(f"ComfyUI is not at {path}: run `make comfyui`, or set COMFYUI_PATH")
     return path
-
-
-@pytest.fixture(scope="session")
-def demo_weights(tmp_path_factory):
-    """The demo's three files, made once."""
-    from iamg_train.demo_weights import make_demo_weights
-
-    return make_demo_weights(tmp_path_factory.mktemp("weights") / "models")

@@ -107,13 +107,14 @@ def test_ctrl_c_leaves_a_build_that_goes_on(items, encoders, capsys, monkeypatch
         (["pool", "verify", "nowhere"], "nowhere is no pool"),
         (["pool", "build", "nowhere", "--checkpoint", "a", "--clip-vision", "b"], "folder nowhere does not exist"),
         (["demo", "--checkpoint", "a.safetensors", "--server", "http://127.0.0.1:9"], "together, or none"),
+        (["demo", "--ip-adapter", "a.safetensors", "--server", "http://127.0.0.1:9"], "a.safetensors does not exist"),
         (["demo", "--interactions", "a.csv", "--server", "http://127.0.0.1:9"], "--interactions needs --items"),
         (["demo", "--items", "nowhere", "--server", "http://127.0.0.1:9"], "interactions.csv does not exist"),
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_status_2(argv, reason, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("iamg_train.demo.write_catalogue", lambda folder: folder.mkdir())
+    monkeypatch.setattr("iamg_train.demo_task.draw_catalogue", lambda folder: folder.mkdir())
     assert main(argv) == 2
     line = capsys.readouterr().err
     assert line.startswith("iamg-train: error: ") and reason in line and line.count("\n") == 1

@@ -8,17 +8,15 @@ from safetensors.torch import save_file
 from torchvision.transforms.functional import center_crop, resize
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from iamg.clip_pixels import PIXEL_MEAN, PIXEL_STD, clip_pixels
 from iamg.crop import prepare
 from iamg.fingerprint import agree
 from iamg_train.clip_files import read_weights, vision_model
 from iamg_train.encoders import (
-    PIXEL_MEAN,
-    PIXEL_STD,
     ClipEncoders,
     ClipTokenizer,
     TextEncoder,
     VisionEncoder,
-    clip_pixels,
     text_fingerprint,
     vision_fingerprint,
     weights_fingerprint,

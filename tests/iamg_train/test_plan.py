@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import save_file
+from sd15_shapes import adapter_shapes, unet_shapes
 
 from iamg.adapter import Adapter
 from iamg.items import read_items
@@ -15,8 +16,6 @@ from iamg.pool_builder import build_pool
 from iamg.scenarios import load_scenarios
 from iamg.tagging import make_tagger
 from iamg_train.config import load_config
-from iamg_train.demo_shapes import unet_shapes
-from iamg_train.demo_weights import adapter_shapes
 from iamg_train.plan import cache_sizes, plan, trainable_parameters, training_memory
 
 USERS, ITEMS = 6, 8
@@ -39,7 +38,7 @@ class MeanColour:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A catalogue that everyone likes the whole of, its pool, and weights of the demo's shapes."""
+    """A catalogue that everyone likes the whole of, its pool, and weights of the seeded SD1.5's shapes."""
     folder = tmp_path_factory.mktemp("project")
     items = folder / "items"
     items.mkdir()

@@ -6,15 +6,18 @@ import json
 import comfy.model_management
 import folder_paths
 import numpy as np
+import open_clip
 import pytest
 import rig
 import torch
+from comfy.clip_model import clip_preprocess
 from open_clip.tokenizer import SimpleTokenizer
+from pack.iamg.clip_pixels import clip_pixels
 from pack.iamg.interests import interest_tags
 from pack.iamg.tagging import ItemTags
 from pack.nodes.adapter_weights import on_device
 from pack.nodes.encoders import ClipText, ComfyEncoders
-from pack.nodes.folders import scenarios
+from pack.nodes.folders import OPEN_CLIP, scenarios
 from pack.nodes.foreground import IAMGForeground
 from pack.nodes.interest_rewrite import InterestRewrite
 from pack.nodes.ira_fuse import IRAFuse
@@ -26,6 +29,7 @@ from pack.nodes.tag_extractor import TagExtractor
 from pack.nodes.top_k_retriever import TopKRetriever
 from pack.nodes.user_history import IAMGUserHistory
 from PIL import Image
+from safetensors.torch import save_file
 
 COUNT = 12
 POSTER = "movie poster"
@@ -61,7 +65,8 @@ def comfy_folders(tmp_path_factory):
     for name in ("input", "temp", "user"):
         (base / name).mkdir()
         patch.setattr(folder_paths, f"{name}_directory", str(base / name))
-    patch.setitem(folder_paths.folder_names_and_paths, "iamg_pools", ([str(base / "pools")], set()))
+    for name in ("iamg_pools", OPEN_CLIP):
+        patch.setitem(folder_paths.folder_names_and_paths, name, ([str(base / name)], set()))
     yield base
     patch.undo()
 
@@ -136,7 +141,32 @@ def test_a_clip_of_another_family_is_refused():
         ClipText(Sdxl())
 
 
+@pytest.mark.parametrize("size", [(64, 64), (96, 144), (640, 427), (37, 20)])
+@pytest.mark.parametrize("crop", [True, False])
+def test_pictures_meet_clip_as_comfyui_prepares_them(size, crop):
+    picture = to_tensor(drawn(0, size))
+    assert torch.equal(clip_pixels(picture, 64, crop), clip_preprocess(picture, size=64, crop=crop))
+
+
 # ---- tags and rewriting
+
+
+@pytest.fixture(scope="module")
+def small_open_clip(comfy_folders):
+    """An open_clip model of random weights, in models/open_clip and at hand."""
+    folder = comfy_folders / OPEN_CLIP / "small"
+    folder.mkdir(parents=True)
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 8},
+        "text_cfg": {"width": 64, "heads": 1, "layers": 1},
+    }
+    torch.manual_seed(0)
+    with torch.inference_mode(False):
+        model = open_clip.CLIP(**config, init_logit_scale=6.0).eval()
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    return model
 
 
 def test_four_pictures_and_a_line_each_become_four_items(comfy_folders):
@@ -151,6 +181,34 @@ def test_four_pictures_and_a_line_each_become_four_items(comfy_folders):
 def test_typed_tags_alone_are_enough(comfy_folders):
     tags, text = TagExtractor.execute(POSTER, TAGGER, "", "neon, rain").result
     assert tags[0].text == ("neon", "rain") and text == "neon, rain"
+
+
+def test_the_clip_tagger_looks_with_a_model_of_comfyui_s_folder(small_open_clip):
+    pictures = [drawn(n, (32, 32)) for n in range(3)]
+    images = {f"image{n}": to_tensor(picture) for n, picture in enumerate(pictures)}
+    tags, _ = TagExtractor.execute(POSTER, "clip", "", "", images, "small").result
+    scenario = scenarios()[POSTER]
+    for picture, item in zip(pictures, tags, strict=True):
+        pixels = clip_preprocess(to_tensor(picture), size=32)
+        expected = []
+        for group in scenario.vocabulary.values():
+            prompts = open_clip.SimpleTokenizer()([f"a movie poster, {tag}" for tag in group])
+            chances = small_open_clip.get_logits(pixels, prompts)[0][0].softmax(dim=0)
+            expected += [tag for tag, chance in zip(group, chances, strict=True) if chance >= 0.5]
+        assert expected and list(item.image) == expected[: scenario.tag_limit - 1]
+
+
+def test_only_clip_models_of_comfyui_s_folder_can_be_chosen(small_open_clip, comfy_folders, catalogue, clip, vision):
+    for node in (TagExtractor, IAMGPoolBuilder):
+        entry = node.GET_SCHEMA().inputs[-1]
+        assert (entry.id, entry.optional, entry.default) == ("clip_model", True, "iamg_mini")
+        assert entry.options == ["iamg_mini", "small"]
+    images = {"image0": to_tensor(drawn(0))}
+    for name in ("", "other", "../open_clip/small", str(comfy_folders / OPEN_CLIP / "small")):
+        with pytest.raises(ValueError, match="needs a CLIP model"):
+            TagExtractor.execute(POSTER, "clip", "", "", images, name)
+        with pytest.raises(ValueError, match="needs a CLIP model"):
+            IAMGPoolBuilder.execute("films", "other", clip, vision, POSTER, "clip", "center_crop", name)
 
 
 def test_lines_that_do_not_match_the_pictures_are_refused(comfy_folders):

@@ -1,11 +1,13 @@
-"""Every shipped workflow, run by a real ComfyUI server over its HTTP API with the demo's seeded weights."""
+"""Every shipped workflow, run by a real ComfyUI server over its HTTP API: with the pack's own weights, or seeded ones."""
 
 import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import folder_paths
 import numpy as np
 import pytest
 from PIL import Image
+from seeded_sd15 import write_seeded_sd15
 
+from iamg_train.cli import main
 from iamg_train.comfy_server import started
-from iamg_train.demo_catalogue import DEMO_OBJECTIVE, write_catalogue
-from iamg_train.demo_weights import make_demo_weights
+from iamg_train.demo_world import choose_opposites, draw_catalogue
+from iamg_train.mini.files import unpack
 
 pytestmark = pytest.mark.slow
 
@@ -28,21 +32,45 @@ FILES = [str(path.relative_to(WORKFLOWS)) for path in sorted(WORKFLOWS.rglob("*.
 NOTES = {"Note", "MarkdownNote"}
 WIDGETS = {"COMBO", "STRING", "INT", "FLOAT", "BOOLEAN"}
 SMALL = {"steps": 2, "width": 64, "height": 64}
-LOADED = {
-    "liked_1.png": "balloon-sunny",
-    "liked_2.png": "sailboat-sunny",
-    "liked_3.png": "cat-rose",
-    "liked_4.png": "rocket-sunny",
-    "redraw.png": DEMO_OBJECTIVE,
-}
+SAME_PICTURE = 0.5  # of 255, on average: ComfyUI's DDIM begins and ends at slightly other noise than diffusers'
+LOADED = ("liked_1.png", "liked_2.png", "liked_3.png", "liked_4.png", "redraw.png")
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A ComfyUI base directory with the pack, the seeded weights under the workflows' names, and a small catalogue."""
+def drawn(tmp_path_factory):
+    """The demo's catalogue, and the objective and the two users that the demo chooses in it."""
+    folder = tmp_path_factory.mktemp("drawn") / "catalogue"
+    draw_catalogue(folder)
+    return folder, *choose_opposites(folder, 5, 4.0)
+
+
+@pytest.fixture(scope="module")
+def objective(drawn):
+    return drawn[1]
+
+
+@pytest.fixture(scope="module")
+def users(drawn):
+    return drawn[2]
+
+
+@pytest.fixture(scope="module")
+def base(drawn, tmp_path_factory):
+    """A ComfyUI base directory with the pack, what the workflows name, and a part of the demo's catalogue."""
+    folder, objective, users = drawn
     base = tmp_path_factory.mktemp("comfyui")
-    weights = make_demo_weights(base / "weights")
-    models = base / "models"
+    inputs, models = base / "input", base / "models"
+    rows = keep_what_the_users_met(folder, inputs / "iamg_mini", users, objective)
+    shutil.copytree(inputs / "iamg_mini", inputs / "iamg_demo")
+    pictures = [inputs / "iamg_mini" / row["file_name"] for row in rows]
+    for name, picture in zip(LOADED, pictures, strict=False):
+        (inputs / name).symlink_to(picture)
+    samples = [(row["text"], Image.open(picture).convert("RGB")) for row, picture in zip(rows, pictures, strict=True)]
+    weights, mini = write_seeded_sd15(base / "weights", samples[::3]), unpack(base / "mini")
+    argv = ["pool", "build", inputs / "iamg_mini", "--out", models / "iamg_pools", "--scenario", "mini poster"]
+    argv += ["--tagger", "clip + keywords", "--clip-model", "iamg_mini"]
+    argv += ["--checkpoint", mini.checkpoint, "--clip-vision", mini.clip_vision]
+    assert main([str(argument) for argument in argv]) == 0
     for link, target in {
         base / "custom_nodes" / "ComfyUI-IAMG": ROOT,
         models / "checkpoints" / "v1-5-pruned-emaonly-fp16.safetensors": weights.checkpoint,
@@ -52,16 +80,18 @@ def base(tmp_path_factory):
     }.items():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
-    catalogue = base / "input" / "iamg_demo"
-    catalogue.parent.mkdir()
-    write_catalogue(catalogue)
-    with open(catalogue / "interactions.csv", newline="") as file:
-        kept = {row["item_id"] for row in csv.DictReader(file) if row["user_id"] != "chiyo"}
-    lines = (catalogue / "metadata.jsonl").read_text().splitlines(keepends=True)
-    (catalogue / "metadata.jsonl").write_text("".join(x for x in lines if json.loads(x)["item_id"] in kept))
-    for name, item in LOADED.items():
-        (base / "input" / name).symlink_to(catalogue / "images" / f"{item}.png")
     return base
+
+
+def keep_what_the_users_met(whole: Path, part: Path, users: list[str], objective: str) -> list[dict]:
+    """Copy the catalogue of the objective and of these users' items; its rows, the objective's last."""
+    shutil.copytree(whole, part)
+    with open(whole / "interactions.csv", newline="") as file:
+        met = {row["item_id"] for row in csv.DictReader(file) if row["user_id"] in users}
+    rows = [json.loads(line) for line in (whole / "metadata.jsonl").read_text().splitlines()]
+    kept = [row for row in rows if row["item_id"] in met] + [row for row in rows if row["item_id"] == objective]
+    (part / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return kept
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +112,8 @@ def pool(server):
 
 
 @pytest.fixture(scope="module")
-def poster(server, pool):
-    return Run(server, "personalise_poster", batch_size=2)
+def poster(server, pool, objective, users):
+    return Run(server, "personalise_poster", batch_size=2, user_id=users[0], objective_id=objective)
 
 
 class Run:
@@ -94,7 +124,7 @@ class Run:
         seeded = next(x for x in server.available("CLIPVisionLoader", "clip_name") if x.endswith(".pt"))
         for node in self.prompt.values():
             for key, value in {**SMALL, "batch_size": 1, "clip_name": seeded, **changes}.items():
-                if key in node["inputs"]:
+                if key in node["inputs"] and not isinstance(node["inputs"][key], list):
                     node["inputs"][key] = value
         self.outputs = server.run(self.prompt, lambda node, *_: self.sampled.add(self.prompt[node]["class_type"]))
 
@@ -150,14 +180,15 @@ def expected_api(workflow: dict, object_info: dict) -> dict:
 
 
 def widget_values(node: dict, schema: dict):
-    values = iter(node.get("widgets_values", []))
+    values, uploads = iter(node.get("widgets_values", [])), 0
     for name, (kind, *options) in {**schema.get("required", {}), **schema.get("optional", {})}.items():
         options = options[0] if options else {}
         if (isinstance(kind, list) or kind in WIDGETS) and not options.get("forceInput"):
             yield name, next(values)
-            if options.get("control_after_generate") or options.get("image_upload"):
+            uploads += bool(options.get("image_upload"))
+            if options.get("control_after_generate"):
                 next(values)  # the frontend's own widget beside it
-    assert not list(values), f"{node['type']} has more widget values than widgets"
+    assert len(list(values)) == uploads, f"{node['type']} has other widgets than values"  # upload buttons come last
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,7 +198,7 @@ def test_ui_and_api_files_are_the_same_graph(name, object_info):
 
 
 def test_every_workflow_has_a_twin_and_a_picture():
-    assert len(NAMES) == 4
+    assert len(NAMES) == 5
     assert {path.stem for path in (WORKFLOWS / "api").glob("*.json")} == set(NAMES)
     for name in NAMES:
         picture = WORKFLOWS / f"{name}.jpg"
@@ -208,19 +239,20 @@ def test_poster_is_drawn_and_explained(poster):
     assert len(poster.pictures("The same as a picture")) == 1
 
 
-def test_poster_never_finds_itself(poster):
+def test_poster_never_finds_itself(poster, objective):
     user = poster.found("What the user liked")
     similar = poster.found("Similar items")
-    assert user["objective"]["item_id"] == DEMO_OBJECTIVE
+    assert user["objective"]["item_id"] == objective
     assert len(user["history"]) == len(similar["text"]) == len(similar["image"]) == 5
     for neighbours in (user["history"], similar["text"], similar["image"]):
-        assert DEMO_OBJECTIVE not in ids(neighbours)
+        assert objective not in ids(neighbours)
 
 
-def test_same_seed_draws_the_same_picture_and_another_user_another(server, poster):
+def test_same_seed_draws_the_same_picture_and_another_user_another(server, poster, objective, users):
     forget_results(server)
-    again = Run(server, "personalise_poster", batch_size=2)
-    other = Run(server, "personalise_poster", batch_size=2, user_id="boris")
+    again, other = (
+        Run(server, "personalise_poster", batch_size=2, user_id=user, objective_id=objective) for user in users
+    )
     assert "KSampler" in again.sampled  # it was drawn anew, not remembered
     drawn = poster.pictures("Personalised pictures")
     assert np.array_equal(drawn, again.pictures("Personalised pictures"))
@@ -237,36 +269,81 @@ def test_four_pictures_and_a_sentence_are_enough(server):
         assert len(neighbours) == 3 and ids(neighbours) <= {"1", "2", "3", "4"}
 
 
-def test_sweep_moves_away_from_no_interest(server, pool):
-    run = Run(server, "interest_sweep")
+def test_sweep_moves_away_from_no_interest(server, pool, users):
+    run = Run(server, "interest_sweep", user_id=users[0])
     pictures = [run.pictures(f"Picture at {weight}")[0] for weight in (0, 0.1, 0.2, 0.3, 0.5)]
     moved = [np.abs(picture - pictures[0]).mean() for picture in pictures[1:]]
     assert 0 < moved[0] < moved[-1]
 
 
+def test_the_mini_poster_is_what_the_demo_draws(objective, users):
+    prompt = api("mini_poster")
+    (history,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "IAMGUserHistory")
+    (mask,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "LoadImageMask")
+    assert history["user_id"] == users[0] and history["objective_id"] == objective
+    assert mask["image"] == f"iamg_mini/masks/{objective}.png"
+
+
+def test_the_mini_poster_runs_as_it_is_and_another_user_gets_another(server, users):
+    as_shipped = {"steps": 20}
+    run = Run(server, "mini_poster", **as_shipped)
+    (small,), (large,) = run.pictures("Personalised picture"), run.pictures("The same, large")
+    assert small.shape == (64, 64, 3) and large.shape == (256, 256, 3) and small.std() > 0
+    assert "covers" in run.told("What became of the background")
+    assert run.found("Fuse (IRA)")["trained"] and len(run.found("Similar items")["text"]) == 5
+    assert len(run.found("Rewrite the text")["interest_tags"]) == 3
+    (other,) = Run(server, "mini_poster", user_id=users[1], **as_shipped).pictures("Personalised picture")
+    assert not np.array_equal(small, other)
+
+
+def test_generate_draws_what_the_workflow_draws(base, server, objective, users, tmp_path):
+    items, mini = base / "input" / "iamg_mini", unpack(base / "mini")
+    argv = ["generate", "--user", users[0], "--objective", objective, "--out", tmp_path / "pictures"]
+    argv += ["--pictures", 1, "--steps", 20, "--guidance-scale", 4, "--seed", 42, "--width", 64, "--height", 64]
+    argv += ["--items", items, "--pool", base / "models" / "iamg_pools" / "iamg_mini", "--scenario", "mini poster"]
+    argv += ["--interest-tags", 3, "--foreground", "masks", "--masks", items / "masks"]
+    argv += ["--prepared", tmp_path / "prepared", "--cache", tmp_path / "cache", "--cache-dtype", "float32"]
+    argv += ["--checkpoint", mini.checkpoint, "--clip-vision", mini.clip_vision, "--ip-adapter", mini.adapter]
+    assert main([str(argument) for argument in [*argv, "--device", "cpu"]]) == 0
+    (file,) = (tmp_path / "pictures").rglob("*.png")
+    generated = np.asarray(Image.open(file).convert("RGB"), dtype=float)
+    (drawn,) = Run(server, "mini_poster", steps=20).pictures("Personalised picture")
+    (other,) = Run(server, "mini_poster", steps=20, user_id=users[1]).pictures("Personalised picture")
+    assert np.abs(generated - drawn).mean() < SAME_PICTURE < np.abs(generated - other).mean()
+
+
+def test_the_packs_own_adapters_are_listed_beside_the_users(server):
+    offered = server.available("IAMGAdapterLoader", "adapter")
+    assert {"iamg_mini.safetensors", "iamg_mini_ip_adapter.safetensors", "ip-adapter_sd15.safetensors"} <= set(offered)
+
+
 # What goes wrong is told, and ComfyUI goes on
 
 
-def test_too_large_a_k_is_told(server, pool):
+def test_too_large_a_k_is_told(server, pool, users):
     with pytest.raises(RuntimeError, match="TopKRetriever failed: pool 'iamg_demo' has .* lower k"):
-        Run(server, "personalise_poster", top_k=100)
+        Run(server, "personalise_poster", top_k=100, user_id=users[0])
     assert "lower k" in last_error(server)["exception_message"]
-    assert Run(server, "personalise_poster").pictures("Personalised pictures")
+    assert Run(server, "personalise_poster", user_id=users[0]).pictures("Personalised pictures")
 
 
-def test_a_missing_picture_is_told(base, server, pool):
-    picture = base / "input" / "iamg_demo" / "images" / f"{DEMO_OBJECTIVE}.png"
+def test_a_missing_picture_is_told(base, server, pool, objective, users):
+    changes = {"user_id": users[0], "objective_id": objective, "history_length": 3}
+    picture = base / "input" / "iamg_demo" / "images" / f"{objective}.png"
     away = picture.rename(picture.with_suffix(".away"))
     try:
-        with pytest.raises(RuntimeError, match=f"IAMGUserHistory failed: .*{DEMO_OBJECTIVE}.*folder that the pool"):
-            Run(server, "personalise_poster", history_length=3)
+        with pytest.raises(RuntimeError, match=f"IAMGUserHistory failed: .*{objective}.*folder that the pool"):
+            Run(server, "personalise_poster", **changes)
     finally:
         away.rename(picture)
     assert last_error(server)["node_type"] == "IAMGUserHistory"
-    assert Run(server, "personalise_poster", history_length=3).pictures("Personalised pictures")
+    assert Run(server, "personalise_poster", **changes).pictures("Personalised pictures")
 
 
 def last_error(server) -> dict:
-    (entry,) = get(server, "/history?max_items=1").values()
-    assert entry["status"]["status_str"] == "error"
-    return dict(entry["status"]["messages"])["execution_error"]
+    for _ in range(50):  # the history appears slightly after the last message
+        (entry,) = get(server, "/history?max_items=1").values()
+        if entry["status"]["status_str"] == "error":
+            return dict(entry["status"]["messages"])["execution_error"]
+        time.sleep(0.1)
+    raise AssertionError(f"the last run is {entry['status']['status_str']}, expected an error")

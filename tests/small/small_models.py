@@ -5,9 +5,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from sd15_shapes import unet_shapes, vae_shapes
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
-
-from iamg_train.demo_shapes import unet_shapes, vae_shapes
 
 CHANNELS, TEXT_WIDTH, IMAGE_WIDTH, TOKENS = 32, 64, 24, 4
 

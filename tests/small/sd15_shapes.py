@@ -1,4 +1,4 @@
-"""The tensors of small SD1.5 checkpoints.
+"""The tensors of small SD1.5 checkpoints and of an IP-Adapter for them.
 
 A U-Net with SD1.5's 16 cross-attentions but as many channels at every level, and a VAE in TAESD's shape. 320 channels
 under a text 768 wide is the least that ComfyUI's stock loaders take whole.
@@ -10,6 +10,7 @@ CHANNELS = 320
 CONTEXT = 768
 LATENT = 4
 VAE_CHANNELS = 64
+IMAGE_WIDTH, IMAGE_TOKENS = 768, 4  # ViT-L/14's projection, and an adapter's tokens of it
 
 Shapes = Iterator[tuple[str, tuple[int, ...]]]
 
@@ -55,6 +56,16 @@ def vae_shapes() -> Shapes:
                 yield from _convolution(name, 3 if layer == "image" else LATENT, VAE_CHANNELS)
             elif layer in ("latent", "to_image"):
                 yield from _convolution(name, VAE_CHANNELS, LATENT if layer == "latent" else 3)
+
+
+def adapter_shapes() -> Shapes:
+    """The official names; the 16 cross-attentions are numbered 1, 3 ... 31, the middle one last."""
+    yield "image_proj.proj.weight", (IMAGE_TOKENS * CONTEXT, IMAGE_WIDTH)
+    yield "image_proj.proj.bias", (IMAGE_TOKENS * CONTEXT,)
+    yield from _norm("image_proj.norm", CONTEXT)
+    for number in range(1, 32, 2):
+        yield f"ip_adapter.{number}.to_k_ip.weight", (CHANNELS, CONTEXT)
+        yield f"ip_adapter.{number}.to_v_ip.weight", (CHANNELS, CONTEXT)
 
 
 def _residual(name: str, width: int, channels: int) -> Shapes:
