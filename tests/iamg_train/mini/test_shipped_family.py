@@ -13,7 +13,7 @@ from iamg_train.mini.files import unpack
 from iamg_train.mini.install import LIMIT, describe
 from iamg_train.personalised_unet import load_model
 
-SAME = 2.0  # levels of 255, the mean over a picture: what other processors' rounding comes to
+SAME = 0.5  # levels of 255, the mean over a picture: far above what rounding on other processors comes to
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_card_and_weights_agree():
     assert card["files"] == shipped
     assert sum(file["bytes"] for file in shipped.values()) <= LIMIT
     assert f"--seed {card['seed']}" in card["command"]
-    assert {"unet", "ip_adapter", "towers/captions"} <= card["curves"].keys()
+    assert {"unet/redraws", "ip_adapter", "towers/captions"} <= card["curves"].keys()
 
 
 def test_the_reference_pictures_are_drawn_again(files, conditions):
@@ -49,20 +49,20 @@ def test_the_reference_pictures_are_drawn_again(files, conditions):
 
 @pytest.mark.parametrize("weights", [{"text_weight": 0.0}, {"image_weight": 0.0}])
 def test_without_text_or_picture_they_are_others(files, conditions, weights):
-    assert farthest(files, *conditions, **weights) > 2 * SAME
+    assert farthest(files, *conditions, **weights) > 4 * SAME
 
 
 def test_without_interest_they_are_others(files, conditions):
     guidance, empty = conditions
-    assert farthest(files, guidance._replace(interest_weight=torch.zeros(len(SEEDS))), empty) > 2 * SAME
+    assert farthest(files, guidance._replace(interest_weight=torch.zeros(len(SEEDS))), empty) > 4 * SAME
 
 
 def test_without_the_trained_ira_they_are_others(files, conditions):
-    assert farthest(files, *conditions, adapter=files.ip_adapter) > 2 * SAME
+    assert farthest(files, *conditions, adapter=files.ip_adapter) > 4 * SAME
 
 
 @pytest.mark.parametrize("field", ["text", "image_embeds", "query", "retrieved_text", "retrieved_image"])
 def test_with_another_posters_conditions_they_are_others(files, conditions, field):
     guidance, empty = conditions
     moved = guidance._replace(**{field: getattr(guidance, field).roll(1, 0)})
-    assert farthest(files, moved, empty) > 2 * SAME
+    assert farthest(files, moved, empty) > 4 * SAME
