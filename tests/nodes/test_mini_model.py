@@ -26,7 +26,7 @@ from iamg_train.sampling import draw_latents, to_pictures
 
 TEXTS = ["There is a house with a moon, at night.", "embedding:none (a {b|c}) 東京", "", "red " * 200]
 STEPS, GUIDANCE = 20, 4.0
-SAME_PICTURE = 0.5 / 255
+SAME_PICTURE = 1.5 / 255
 """Mean difference of two drawings that are the same picture: ComfyUI's DDIM begins and ends at slightly other noise."""
 
 

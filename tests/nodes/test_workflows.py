@@ -32,7 +32,7 @@ FILES = [str(path.relative_to(WORKFLOWS)) for path in sorted(WORKFLOWS.rglob("*.
 NOTES = {"Note", "MarkdownNote"}
 WIDGETS = {"COMBO", "STRING", "INT", "FLOAT", "BOOLEAN"}
 SMALL = {"steps": 2, "width": 64, "height": 64}
-SAME_PICTURE = 0.5  # of 255, on average: ComfyUI's DDIM begins and ends at slightly other noise than diffusers'
+SAME_PICTURE = 1.5  # of 255, on average: ComfyUI's DDIM begins and ends at slightly other noise than diffusers'
 LOADED = ("liked_1.png", "liked_2.png", "liked_3.png", "liked_4.png", "redraw.png")
 
 
