@@ -38,15 +38,15 @@ class ComfyServer:
         kind, *options = {**info.get("required", {}), **info.get("optional", {})}[field]
         return kind if isinstance(kind, list) else options[0]["options"]
 
-    def upload(self, file: Path, subfolder: str) -> None:
-        """Put a file into ComfyUI's input/<subfolder>/, over one of that name."""
+    def upload(self, file: Path, subfolder: str, name: str | None = None) -> None:
+        """Put a file into ComfyUI's input/<subfolder>/, over one of that name (default: the file's own)."""
         boundary = uuid.uuid4().hex
         fields = {"type": "input", "subfolder": subfolder, "overwrite": "true"}
         parts = [
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
             for name, value in fields.items()
         ]
-        name = file.name.replace('"', "%22")
+        name = (name or file.name).replace('"', "%22")
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
         body = b"".join([*parts, head.encode(), file.read_bytes(), f"\r\n--{boundary}--\r\n".encode()])
         self._call("/upload/image", body, f"multipart/form-data; boundary={boundary}")

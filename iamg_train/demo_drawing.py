@@ -59,13 +59,18 @@ def mask_of(item_id: str, items: Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def mask_name(mask: Path, uploaded: PurePosixPath) -> str:
+    """What a mask is called in input/: ComfyUI's window lists no files below it."""
+    return f"{uploaded}_mask_{mask.name}"
+
+
 def _filled(graph: Graph, recipe: Recipe, items: Path, uploaded: PurePosixPath) -> Graph:
     filled, history = graph.copy(), recipe.history
     filled.put("IAMGUserHistory", user_id=history.user_id, objective_id=history.objective)
     filled.put("IAMGAdapterApply", text_weight=recipe.text_weight, interest_weight=recipe.interest_weight)
     if filled.has("LoadImageMask"):
         if mask := mask_of(history.objective, items):
-            filled.put("LoadImageMask", image=str(uploaded / MASKS / mask.name))
+            filled.put("LoadImageMask", image=mask_name(mask, uploaded))
         else:
             filled.remove("LoadImageMask")
     return filled

@@ -14,7 +14,7 @@ from iamg.pictures import resolve_inside
 from iamg.pool import EmbeddingPool
 from iamg_train import comfy_server
 from iamg_train.comfy_server import ComfyServer
-from iamg_train.demo_drawing import mask_of
+from iamg_train.demo_drawing import mask_name, mask_of
 from iamg_train.demo_graph import Graph
 from iamg_train.demo_task import Task
 from iamg_train.pool_commands import console
@@ -81,4 +81,4 @@ def upload(server: ComfyServer, task: Task, pool: EmbeddingPool, histories: Sequ
         server.upload(resolve_inside(task.items, str(picture)), str(task.uploaded / picture.parent))
     for objective in {history.objective for history in histories}:
         if mask := mask_of(objective, task.items):
-            server.upload(mask, str(task.uploaded / mask.parent.name))
+            server.upload(mask, "", mask_name(mask, task.uploaded))

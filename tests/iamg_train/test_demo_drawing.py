@@ -53,7 +53,7 @@ def test_the_items_own_mask_cuts_its_foreground_out(server, tmp_path):
     (tmp_path / "masks" / "p1.png").touch()
     drawn(server, [Recipe(ANN, 1, 0.2)], tmp_path)
     graph = Graph("", server.prompts[0])
-    assert graph.value("LoadImageMask", "image") == "uploads/masks/p1.png"
+    assert graph.value("LoadImageMask", "image") == "uploads_mask_p1.png"
     assert graph.value("IAMGForeground", "mask") == [graph.id_of("LoadImageMask"), 0]
 
 

@@ -62,6 +62,7 @@ def base(drawn, tmp_path_factory):
     inputs, models = base / "input", base / "models"
     rows = keep_what_the_users_met(folder, inputs / "iamg_mini", users, objective)
     shutil.copytree(inputs / "iamg_mini", inputs / "iamg_demo")
+    shutil.copy(folder / "masks" / f"{objective}.png", inputs / f"iamg_mini_mask_{objective}.png")
     pictures = [inputs / "iamg_mini" / row["file_name"] for row in rows]
     for name, picture in zip(LOADED, pictures, strict=False):
         (inputs / name).symlink_to(picture)
@@ -281,7 +282,7 @@ def test_the_mini_poster_is_what_the_demo_draws(objective, users):
     (history,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "IAMGUserHistory")
     (mask,) = (node["inputs"] for node in prompt.values() if node["class_type"] == "LoadImageMask")
     assert history["user_id"] == users[0] and history["objective_id"] == objective
-    assert mask["image"] == f"iamg_mini/masks/{objective}.png"
+    assert mask["image"] == f"iamg_mini_mask_{objective}.png"
 
 
 def test_the_mini_poster_runs_as_it_is_and_another_user_gets_another(server, users):
