@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 
 import folder_paths
 
-from ..iamg.mini.family import ADAPTERS as MINI_ADAPTERS
+from ..iamg.mini.places import ADAPTERS as MINI_ADAPTERS
 from ..iamg.pictures import resolve_inside
 from ..iamg.pool_files import BUILDING, MANIFEST, REPLACED
 from ..iamg.scenarios import Scenario, load_scenarios

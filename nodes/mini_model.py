@@ -9,7 +9,8 @@ from comfy.clip_vision import ClipVisionModel
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..iamg.mini.family import FAMILY, read_family
+from ..iamg.mini.family import read_family
+from ..iamg.mini.places import FAMILY
 from .sockets import CATEGORY
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."

@@ -11,12 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-WEIGHTS = Path(__file__).with_name("weights")
-FAMILY = WEIGHTS / "iamg_mini.safetensors"
-CARD = WEIGHTS / "iamg_mini.json"
-ADAPTERS = WEIGHTS / "ipadapter"
-ADAPTER = ADAPTERS / "iamg_mini.safetensors"  # with IRA, as `iamg-train fit` left it
-IP_ADAPTER = ADAPTERS / "iamg_mini_ip_adapter.safetensors"  # what it started from
+from .places import FAMILY
 
 FORMAT_VERSION = "1"
 TOKEN_TABLE = "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..clip_pixels import clip_pixels
 from ..crop import cuts_center, prepare
-from ..mini.family import FAMILY, Family, read_family
+from ..mini.family import Family, read_family
+from ..mini.places import FAMILY
 from ..pool_files import checksum
 from .open_clip_files import OpenClip, Towers
 

@@ -41,17 +41,20 @@ class BasePosters:
         return torch.from_numpy(self._pixels[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def captions(
-        self, rows: list[int], step: int, short: float = 0.0, most: int = 3, pattern: float = 0.0, redrawn: float = 0.0
+        self, rows: list[int], step: int, redrawn: float = 0.0, pattern: float = 0.0, short: float = 0.0, most: int = 3
     ) -> list[str]:
-        """short: the share of captions that are one to `most` tags; pattern: of those that name the pattern alone;
-        redrawn: of those that are another item's, and tell what the poster has instead."""
+        """What is said of posters; redrawn, pattern, short: the shares of captions that are another item's and tell what
+        the poster has instead, that name the pattern alone, and that are one to `most` tags; all others are whole."""
         chance = random.Random(f"captions {self.seed} {step}")
-        posters = [self.posters[row] for row in rows]
-        if pattern:
-            return [
-                tag_of("pattern", x.pattern) if chance.random() < pattern else few_tags(x, chance, most)
-                for x in posters
-            ]
-        if redrawn:
-            return [(redraw_caption if chance.random() < redrawn else caption_of)(x, chance) for x in posters]
-        return [few_tags(x, chance, most) if chance.random() < short else caption_of(x, chance) for x in posters]
+
+        def caption(poster: Poster) -> str:
+            kind = chance.random()
+            if kind < redrawn:
+                return redraw_caption(poster, chance)
+            if kind < redrawn + pattern:
+                return tag_of("pattern", poster.pattern)
+            if kind < redrawn + pattern + short:
+                return few_tags(poster, chance, most)
+            return caption_of(poster, chance)
+
+        return [caption(self.posters[row]) for row in rows]

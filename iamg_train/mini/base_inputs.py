@@ -35,9 +35,10 @@ class BaseInputs:
         parts = []
         for start in range(0, len(self.base), TOGETHER):
             pixels = self.base.pixels(list(range(start, min(start + TOGETHER, len(self.base)))))
-            latents = self._vae.encode(pixels).latent_dist
+            with torch.autocast("cpu", torch.bfloat16):
+                latents = self._vae.encode(pixels).latent_dist
             embeds = self.towers.vision(pixel_values=clip_input(pixels)).image_embeds
-            parts.append((latents.mean * LATENT_SCALE, latents.std * LATENT_SCALE, embeds))
+            parts.append((latents.mean.float() * LATENT_SCALE, latents.std.float() * LATENT_SCALE, embeds))
         joined = (torch.cat(part).contiguous() for part in zip(*parts, strict=True))
         return dict(zip(("mean", "std", "image_embeds"), joined, strict=True))
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from safetensors.torch import save
 
-from iamg.mini.family import ADAPTER, FAMILY, IP_ADAPTER, Family, read_family
+from iamg.mini.family import Family, read_family
+from iamg.mini.places import ADAPTER, FAMILY, IP_ADAPTER, family_files
 from iamg_train.whole_files import file_hash, write_whole
 
 MADE_FROM = "made_from.txt"
@@ -32,10 +33,6 @@ def unpack(folder: Path) -> MiniFiles:
         write_family_files(folder, read_family())
         write_whole(mark, shipped.encode())
     return files
-
-
-def family_files(folder: Path) -> tuple[Path, Path]:
-    return folder / "iamg_mini_checkpoint.safetensors", folder / "iamg_mini_clip_vision.safetensors"
 
 
 def write_family_files(folder: Path, family: Family) -> None:

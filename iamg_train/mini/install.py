@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from safetensors import safe_open
 
-from iamg.mini.family import ADAPTER, CARD, FAMILY, IP_ADAPTER, WEIGHTS
+from iamg.mini.places import ADAPTER, CARD, FAMILY, IP_ADAPTER, WEIGHTS
 from iamg_train.mini.files import MiniFiles
 from iamg_train.mini.stage import LOG
 from iamg_train.run_log import LOG as FIT_LOG

@@ -19,6 +19,7 @@ SENTENCES = (
     "Here is one {subject} under {charms}, {where}.",
 )
 ABOUT, RELATED = 0.7, 0.5  # chances of a true tag in the clauses of a caption
+HINT = 0.3  # chance of an interest, in the caption of a redrawing, that changes nothing
 PHI = "poster"
 
 
@@ -75,7 +76,8 @@ def few_tags(poster: Poster, chance: random.Random, most: int) -> str:
 def redraw_caption(poster: Poster, chance: random.Random) -> str:
     """T* of another item of the same subject, of which the poster is the redrawing: what differs, "maybe related to" tells.
 
-    Up to three looks of the item are others than the poster's.
+    Up to three looks of the item are others than the poster's. Some interests change nothing: what the item shows
+    anyway, or another subject, for the redrawing stays that item.
     """
     told, item = [], poster
     for name in chance.sample(("colour", "setting", "pattern", "frame", "charm"), chance.randint(1, 3)):
@@ -88,5 +90,11 @@ def redraw_caption(poster: Poster, chance: random.Random) -> str:
             others = [value for value in VALUES[name] if value != getattr(poster, name)]
             item = replace(item, **{name: chance.choice(others)})
     about = list(dict.fromkeys(picture_tags(item) + text_tags(item)))
+    if chance.random() < HINT:
+        subjects = [subject for subject in VALUES["subject"] if subject != item.subject]
+        told.insert(
+            chance.randint(0, len(told)), chance.choice((chance.choice(subjects), chance.choice(picture_tags(poster))))
+        )
+    told = list(dict.fromkeys(told))
     sentence = f"This {PHI} is about {', '.join(about)}, maybe related to {', '.join(told)}."
     return f"{title_of(item)}. {sentence_of(item)} {sentence}"

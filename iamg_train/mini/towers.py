@@ -24,14 +24,16 @@ PLAN = Plan(steps=1200, batch_size=128, learning_rate=1e-3, ema_decay=0.998)
 SHORT_PLAN = Plan(steps=600, batch_size=128, learning_rate=7e-4, ema_decay=0.995)
 SINGLE_PLAN = Plan(steps=400, batch_size=128, learning_rate=1e-3, ema_decay=0.99)
 PATTERN_PLAN = Plan(steps=800, batch_size=64, learning_rate=1e-3, ema_decay=0.99)
-PARTS = (  # name, plan, what captions are like
-    ("captions", PLAN, {}),
-    ("short", SHORT_PLAN, {"short": 0.7, "most": 3}),
-    ("single", SINGLE_PLAN, {"short": 0.8, "most": 1}),
-    ("pattern", PATTERN_PLAN, {"most": 2, "pattern": 0.5}),
+PARTS = (  # name, plan, shares of captions
+    ("captions", PLAN, {"redrawn": 0.4}),
+    ("short", SHORT_PLAN, {"redrawn": 0.15, "short": 0.6, "most": 3}),
+    ("single", SINGLE_PLAN, {"redrawn": 0.1, "short": 0.75, "most": 1}),
+    ("pattern", PATTERN_PLAN, {"redrawn": 0.2, "pattern": 0.4, "short": 0.4, "most": 2}),
 )
 """Whole captions never need a poster's pattern: subject, colours and charms tell it from the others of a batch. Until
-half of the captions named the pattern alone, both towers read all patterns alike."""
+half of the captions named the pattern alone, both towers read all patterns alike. Captions of redrawings teach the
+text tower what T* supposes, which nothing else here says: that an interest counts for more than what the item's own
+text says often."""
 
 
 class Towers(nn.Module):

@@ -7,7 +7,8 @@ import torch
 
 from iamg.adapter import write_adapter
 from iamg.items import read_items
-from iamg.mini.family import FAMILY, family_bytes
+from iamg.mini.family import family_bytes
+from iamg.mini.places import FAMILY, family_files
 from iamg.pool_builder import build_pool
 from iamg.scenarios import load_scenarios
 from iamg.tagging.clip import ClipTagger
@@ -25,7 +26,7 @@ from iamg_train.mini.base_adapter import train_adapter
 from iamg_train.mini.base_data import BasePosters
 from iamg_train.mini.base_inputs import BaseInputs
 from iamg_train.mini.base_unet import train_unet
-from iamg_train.mini.files import MiniFiles, family_files, unpack, write_family_files
+from iamg_train.mini.files import MiniFiles, unpack, write_family_files
 from iamg_train.mini.install import install
 from iamg_train.mini.towers import train_towers
 from iamg_train.mini.vocabulary import known_words

@@ -2,7 +2,7 @@
 
 import pytest
 
-from iamg.mini.family import ADAPTER, IP_ADAPTER
+from iamg.mini.places import ADAPTER, IP_ADAPTER
 from iamg.pool import EmbeddingPool
 from iamg_train import demo_world
 from iamg_train.cli import _parser

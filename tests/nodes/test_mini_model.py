@@ -14,7 +14,7 @@ from pack.nodes.mini_model import IAMGMiniModel
 from PIL import Image
 
 from iamg.adapter import load_adapter
-from iamg.mini.family import ADAPTER
+from iamg.mini.places import ADAPTER
 from iamg.prompt_text import escape_prompt
 from iamg_train.diffusion_files import load_unet, load_vae
 from iamg_train.encoders import ClipEncoders

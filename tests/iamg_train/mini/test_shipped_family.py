@@ -7,7 +7,7 @@ import pytest
 import torch
 from reference_pictures import SEEDS, load_reference, reference_conditions, reference_pictures
 
-from iamg.mini.family import ADAPTER, CARD, FAMILY, IP_ADAPTER, WEIGHTS
+from iamg.mini.places import ADAPTER, CARD, FAMILY, IP_ADAPTER, WEIGHTS
 from iamg_train.config import Method, Model
 from iamg_train.mini.files import unpack
 from iamg_train.mini.install import LIMIT, describe
@@ -40,7 +40,7 @@ def test_card_and_weights_agree():
     assert card["files"] == shipped
     assert sum(file["bytes"] for file in shipped.values()) <= LIMIT
     assert f"--seed {card['seed']}" in card["command"]
-    assert {"unet/redraws", "ip_adapter", "towers/captions"} <= card["curves"].keys()
+    assert {"unet", "ip_adapter", "towers/captions"} <= card["curves"].keys()
 
 
 def test_the_reference_pictures_are_drawn_again(files, conditions):
