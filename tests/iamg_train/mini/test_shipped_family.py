@@ -13,7 +13,7 @@ from iamg_train.mini.files import unpack
 from iamg_train.mini.install import LIMIT, describe
 from iamg_train.personalised_unet import load_model
 
-SAME = 0.5  # levels of 255, the mean over a picture: far above what rounding on other processors comes to
+SAME = 0.25  # levels of 255, the mean over a picture: far above what rounding on other processors comes to
 
 
 @pytest.fixture(scope="module")
