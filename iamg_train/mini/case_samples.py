@@ -12,7 +12,7 @@ from iamg_train.encoding import encode
 from iamg_train.histories import Entry
 from iamg_train.input_cache import InputCache
 from iamg_train.mini.cases import Case
-from iamg_train.mini.variants import Variant
+from iamg_train.mini.variants import HISTORY, ITEM, TEXTS, Variant
 from iamg_train.objectives import Objectives
 from iamg_train.prepare import make_samples, retrieved_embeds, text_cache
 from iamg_train.prepared import CONTROL, TEST, Prepared, Sample
@@ -31,7 +31,7 @@ class CaseSamples:
     def of(self, variant: Variant, own: bool) -> list[tuple[Sample, Sample]]:
         """For each case the sample that the U-Net sees, and the one with which IRA asks."""
         samples = self._samples[_asks_for(variant)][0 if own else 1]
-        return [(_as_seen(sample, variant), sample) for sample in samples]
+        return [(_as_seen(sample, variant), _as_asked(sample, variant)) for sample in samples]
 
 
 def prepare_cases(
@@ -52,7 +52,9 @@ def prepare_cases(
         made = make_samples(config.data.model_copy(update=changes), pool, texts, entries, objectives, bar)
         samples[interest_tags, leave_one_out] = made[: len(cases)], made[len(cases) :]
     whole = [replace(x, foreground=None) for x in next(iter(samples.values()))[0]]
-    every = [*(sample for pair in samples.values() for half in pair for sample in half), *whole]
+    made = [sample for pair in samples.values() for half in pair for sample in half]
+    others = [replace(x, retrieved_ids=(*x.retrieved_text_ids, *x.history)) for x in made]
+    every = [*made, *whole, *others]
     embeds = {item_id: torch.from_numpy(x) for item_id, x in retrieved_embeds(pool, every).items()}
     manifest = {"parameters": config.data.model_dump() | {"crop": pool.crop}, "counts": {}, "data_hash": ""}
     prepared = Prepared(config.data.prepared, config.data.items, manifest, every, embeds)
@@ -68,3 +70,8 @@ def _asks_for(variant: Variant) -> tuple[int, bool]:
 def _as_seen(sample: Sample, variant: Variant) -> Sample:
     text = sample.text if variant.rewritten else sample.item_text
     return replace(sample, text=text, foreground=sample.foreground if variant.foreground else None)
+
+
+def _as_asked(sample: Sample, variant: Variant) -> Sample:
+    ids = {ITEM: sample.retrieved_ids, TEXTS: sample.retrieved_text_ids, HISTORY: sample.history}
+    return replace(sample, retrieved_ids=ids[variant.pictures_of])

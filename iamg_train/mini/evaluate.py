@@ -21,6 +21,7 @@ from iamg_train.mini.drawing import CasePictures, Drawing
 from iamg_train.mini.evaluation_arguments import COUNTS, check_arguments, command_of, weights_of
 from iamg_train.mini.evaluation_plots import Example
 from iamg_train.mini.evaluation_report import BEGIN, END, check_page, write_report
+from iamg_train.mini.interest_reach import THEIR_OWN, interest_moves, loved_shares
 from iamg_train.mini.measures import OTHER, Truth, Values, measure
 from iamg_train.mini.posters import SIDE
 from iamg_train.mini.reader_accuracy import RENDERED, check_accuracy, measure_accuracy
@@ -49,7 +50,7 @@ def run(arguments: Namespace) -> int:
     accuracies = measure_accuracy(reader, weights["checkpoint"], arguments.seed)
     check_accuracy(accuracies[RENDERED])
     with EmbeddingPool.open(arguments.pool) as pool, progress_bar() as bar:
-        variants, sweeps, examples = _measure(arguments, pool, weights, world, reader, bar)
+        variants, sweeps, loved, moves, examples = _measure(arguments, pool, weights, world, reader, bar)
     bootstrap = Bootstrap(arguments.users, arguments.seed)
     results = {
         "command": command_of(arguments),
@@ -59,6 +60,8 @@ def run(arguments: Namespace) -> int:
         "drawn": {x.name: asdict(x) for x in variants_of(weights)},
         "variants": bootstrap.compare(variants, FULL.name),
         "sweeps": {x.symbol: bootstrap.compare(sweeps[x.symbol], f"{x.full:g}") for x in SWEEPS},
+        "loved": bootstrap.compare(loved, THEIR_OWN),
+        "moves": {name: {key: asdict(bootstrap.estimate(x)) for key, x in of.items()} for name, of in moves.items()},
     }
     write_whole(out / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False).encode())
     write_whole(out / PAGE, f"{BEGIN}\n{END}\n".encode())
@@ -75,8 +78,11 @@ def _measure(
     world: World,
     reader: AttributeReader,
     bar: Progress,
-) -> tuple[dict[str, Values], dict[str, dict[str, Values]], list[Example]]:
-    """What is measured by variant, and by sweep and value, and pictures to look at; what is not there yet is drawn."""
+) -> tuple[dict[str, Values], dict[str, dict[str, Values]], dict[str, Values], dict[str, Values], list[Example]]:
+    """What is measured by variant, by sweep and value, by what is retrieved, and by adapter; and pictures to look at.
+
+    What is not there yet is drawn.
+    """
     config = _config(arguments, pool.scenario)
     variants = {x.name: x for x in variants_of(weights)}
     sweeps = {sweep.symbol: {f"{value:g}": sweep.variant(value) for value in sweep.values} for sweep in SWEEPS}
@@ -106,7 +112,8 @@ def _measure(
         symbol: {value: values(point, arguments.sweep_seeds) for value, point in points.items()}
         for symbol, points in sweeps.items()
     }
-    return by_variant, by_sweep, _examples(pictures, variants, truths)
+    loved = loved_shares(samples, [x.taste for x in truths], world.posters)
+    return by_variant, by_sweep, loved, interest_moves(samples, weights), _examples(pictures, variants, truths)
 
 
 def _examples(pictures: CasePictures, variants: dict[str, Variant], truths: Sequence[Truth]) -> list[Example]:

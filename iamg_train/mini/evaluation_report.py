@@ -4,14 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from iamg_train.mini.evaluation_plots import Example, write_plots
-from iamg_train.mini.measures import FIDELITY, KNOWN, MEASURES, NEW, OWN, SSIM, SUBJECT, of_loved, of_objectives
+from iamg_train.mini.measures import FIDELITY, KNOWN, MEASURES, NEW, OTHER, OWN, SSIM, SUBJECT, of_loved, of_objectives
 from iamg_train.mini.statistics import LEVEL, RESAMPLES, sign
-from iamg_train.mini.variants import FULL, STOCK, SWEEPS, TRAINED, TRAINED_PAPER
+from iamg_train.mini.variants import FULL, HISTORY, ITEM, STOCK, SWEEPS, TEXTS, TRAINED, TRAINED_PAPER
 from iamg_train.mini.world import LOVABLE
 from iamg_train.whole_files import write_whole
 
 BEGIN, END = "<!-- evaluation:begin -->", "<!-- evaluation:end -->"
 ADAPTERS = {STOCK: "stock IP-Adapter", TRAINED: "fine-tuned", TRAINED_PAPER: "fine-tuned without leave-one-out"}
+PICTURES = {
+    ITEM: "nearest to the item's picture",
+    TEXTS: "the pictures of Φ's items",
+    HISTORY: "the history's pictures",
+}
 COMPARED = (FIDELITY, OWN, SUBJECT, SSIM)  # with the full method, in words
 
 HOW = """\
@@ -23,6 +28,9 @@ users are held out, and so are the items, which the users have not met. {users} 
 first, then the users; in brackets {level:.0%} intervals by bootstrap over users ({resamples:,} resamples, the same
 ones for every number, so that differences are paired). What does not depend on the history has an interest fidelity of
 0 by construction."""
+MOVES = """\
+How far z̃ moves when another user's history takes the place of the own (squared distances; from one objective to
+another it moves by 1), by whose pictures Ψ is:"""
 NO_PAPER = """\
 No adapter was fine-tuned without leave-one-out: "without leave-one-out" changes what is retrieved, not the weights."""
 
@@ -71,7 +79,12 @@ def _section(results: Mapping, plots: Sequence[str]) -> str:
             _table(sweep.symbol, MEASURES, _differences(points)),
         ]
     loved = [of_loved(name) for name in LOVABLE]
+    retrieved = (FIDELITY, OWN, OTHER)
     parts += [
+        "**What IRA is given.** How much of what a user loves is on the posters of their history and on those retrieved:",
+        _table("", retrieved, {x: _estimates(y["estimates"], retrieved) for x, y in results["loved"].items()}),
+        _paragraph(MOVES),
+        _table("", PICTURES.values(), {ADAPTERS[x]: _estimates(y, PICTURES) for x, y in results["moves"].items()}),
         f"**{FIDELITY.capitalize()} by what is loved**, each of the users who love a value of it.",
         _table("", LOVABLE, {x: _estimates(y["estimates"], loved) for x, y in variants.items()}),
         f"**The {FULL.name} by the objective**: whether its subject and colour meet on posters that anything was trained on.",
@@ -120,9 +133,10 @@ def _recipes(drawn: Mapping[str, Mapping]) -> str:
             picture if x["image_weight"] else "none",
             f"{x['interest_weight']:g}",
             "training items" if x["leave_one_out"] else "all items, the objective too",
+            PICTURES[x["pictures_of"]] if x["interest_weight"] else "none",
             ADAPTERS[x["weights"]],
         )
-    return _table("", ("text", "picture", "λ2", "retrieved from", "adapter"), rows)
+    return _table("", ("text", "picture", "λ2", "retrieved from", "Ψ", "adapter"), rows)
 
 
 def _estimates(estimates: Mapping[str, Mapping[str, float]], measures: Iterable[str], form: str = ".3f") -> list[str]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 
 STOCK, TRAINED, TRAINED_PAPER = "ip_adapter", "adapter", "adapter_paper"
 """Adapters: what fine-tuning starts from (IRA is the identity), what it leads to, and that without leave-one-out."""
+ITEM, TEXTS, HISTORY = "item", "texts", "history"
+"""Whose pictures Ψ is: those nearest to the item's picture (Eq 9), those of the items whose texts are in Φ, or the history's."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Variant:
     top_k: int = 5  # K
     foreground: bool = True  # the picture condition is the subject on white, else the whole picture
     leave_one_out: bool = True  # else the pool holds every item, the objective too
+    pictures_of: str = ITEM
     weights: str = TRAINED
 
     def differences(self) -> dict[str, object]:
@@ -36,9 +39,15 @@ VARIANTS = (
     Variant("rewrite only (stock adapter)", interest_weight=0, weights=STOCK),
     Variant("rewrite only", interest_weight=0),
     Variant("IRA only", rewritten=False),
+    Variant("IRA only, Ψ of Φ's items", rewritten=False, pictures_of=TEXTS),
+    Variant("IRA only, Ψ of the history", rewritten=False, pictures_of=HISTORY),
+    Variant("IRA only, Ψ of the history, λ2 = 0.5", rewritten=False, pictures_of=HISTORY, interest_weight=0.5),
     Variant("untrained IRA", weights=STOCK),
     Variant("without foreground", foreground=False),
     Variant("without leave-one-out", leave_one_out=False),
+    Variant("Ψ of Φ's items", pictures_of=TEXTS),
+    Variant("Ψ of Φ's items, λ2 = 0.5", pictures_of=TEXTS, interest_weight=0.5),
+    Variant("Ψ of the history", pictures_of=HISTORY),
     FULL,
 )
 

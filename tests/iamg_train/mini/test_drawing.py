@@ -23,7 +23,7 @@ from iamg_train.mini.case_samples import prepare_cases
 from iamg_train.mini.cases import choose_cases
 from iamg_train.mini.drawing import CasePictures, Drawing
 from iamg_train.mini.evaluation_arguments import weights_of
-from iamg_train.mini.variants import FULL, STOCK, TRAINED, VARIANTS, Variant
+from iamg_train.mini.variants import FULL, HISTORY, ITEM, STOCK, TEXTS, TRAINED, VARIANTS, Variant
 from iamg_train.mini.world import MASKS, TEST_FRACTION, read_world
 from iamg_train.objectives import Objectives
 from iamg_train.personalised_unet import Conditions, PersonalisedUNet
@@ -77,8 +77,12 @@ def by_hand(mini, variant, history, noise):
             return [x for x in found if not (variant.leave_one_out and held_out(x.item_id))][: variant.top_k]
 
         near_texts = nearest(pool.search_text, encoders.encode_texts([rewritten])[0])
-        near_pictures = nearest(pool.search_image, row)
-        embeds = torch.from_numpy(pool.image_embeds([x.row for x in near_pictures]))
+        pictures = {
+            ITEM: nearest(pool.search_image, row),
+            TEXTS: near_texts,
+            HISTORY: [pool.item(x) for x in history.items][: variant.top_k],
+        }[variant.pictures_of]
+        embeds = torch.from_numpy(pool.image_embeds([x.row for x in pictures]))
     picture = torch.from_numpy(np.asarray(open_picture(mini["world"] / item.picture)) / np.float32(255))[None]
     if variant.foreground:
         mask = open_picture(mini["world"] / MASKS / f"{item.item_id}.png").convert("L")

@@ -5,9 +5,10 @@ import pytest
 
 from iamg_train.mini.evaluation_plots import Example
 from iamg_train.mini.evaluation_report import BEGIN, END, write_report
+from iamg_train.mini.interest_reach import PSI, THEIR_OWN
 from iamg_train.mini.measures import FIDELITY, MEASURES, SUBJECT
 from iamg_train.mini.statistics import Bootstrap
-from iamg_train.mini.variants import FULL, SWEEPS, TRAINED_PAPER, variants_of
+from iamg_train.mini.variants import FULL, ITEM, SWEEPS, TRAINED, TRAINED_PAPER, variants_of
 
 USERS = 80
 # What is planted, by variant: interest fidelity and subject kept, each the full method's unless named.
@@ -40,6 +41,8 @@ def results():
         "drawn": {x.name: vars(x) for x in variants_of(())},
         "variants": bootstrap.compare(variants, FULL.name),
         "sweeps": {x.symbol: bootstrap.compare(sweeps[x.symbol], f"{x.full:g}") for x in SWEEPS},
+        "loved": bootstrap.compare({THEIR_OWN: values(0.4, 0.5), PSI: values(0.125, 0.5)}, THEIR_OWN),
+        "moves": {TRAINED: {ITEM: {"mean": 0.03, "low": 0.02, "high": 0.04}}},
     }
 
 
@@ -74,8 +77,10 @@ def test_tables_hold_the_numbers(results, write):
     assert x["mean"] == pytest.approx(-0.2)
     assert f"| rewrite only | {x['mean']:+.3f} [{x['low']:+.3f}, {x['high']:+.3f}] |" in text
     assert "| rendered posters | 99.50% |" in text and "| encoded and decoded posters | 90.00% |" in text
-    assert "| IRA only | T_i | foreground | 0.2 | training items | fine-tuned |" in text
-    assert "| base model | T_i | none | 0 | training items | stock IP-Adapter |" in text
+    assert "| IRA only | T_i | foreground | 0.2 | training items | nearest to the item's picture | fine-tuned |" in text
+    assert "| base model | T_i | none | 0 | training items | none | stock IP-Adapter |" in text
+    shown = results["loved"][PSI]["estimates"][FIDELITY]["mean"]
+    assert f"| {PSI} | {shown:.3f} [" in text and "| fine-tuned | 0.030 [0.020, 0.040] |" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in rows)
 

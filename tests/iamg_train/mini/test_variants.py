@@ -2,7 +2,7 @@
 
 import pytest
 
-from iamg_train.mini.variants import FULL, STOCK, SWEEPS, TRAINED, TRAINED_PAPER, VARIANTS, variants_of
+from iamg_train.mini.variants import FULL, HISTORY, STOCK, SWEEPS, TEXTS, TRAINED, TRAINED_PAPER, VARIANTS, variants_of
 
 LACKS = {
     "base model": {"rewritten": False, "image_weight": 0, "interest_weight": 0, "weights": STOCK},
@@ -10,9 +10,15 @@ LACKS = {
     "rewrite only (stock adapter)": {"interest_weight": 0, "weights": STOCK},
     "rewrite only": {"interest_weight": 0},
     "IRA only": {"rewritten": False},
+    "IRA only, Ψ of Φ's items": {"rewritten": False, "pictures_of": TEXTS},
+    "IRA only, Ψ of the history": {"rewritten": False, "pictures_of": HISTORY},
+    "IRA only, Ψ of the history, λ2 = 0.5": {"rewritten": False, "pictures_of": HISTORY, "interest_weight": 0.5},
     "untrained IRA": {"weights": STOCK},
     "without foreground": {"foreground": False},
     "without leave-one-out": {"leave_one_out": False},
+    "Ψ of Φ's items": {"pictures_of": TEXTS},
+    "Ψ of Φ's items, λ2 = 0.5": {"pictures_of": TEXTS, "interest_weight": 0.5},
+    "Ψ of the history": {"pictures_of": HISTORY},
     "full method": {},
 }
 
