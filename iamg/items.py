@@ -2,8 +2,9 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from .pictures import PICTURE_SUFFIXES, resolve_inside
@@ -50,8 +51,8 @@ def read_items(folder: Path, on_problem: Problem) -> Iterator[Item]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist; give the folder that holds the items")
-    metadata = next((folder / name for name in METADATA_FILES if (folder / name).is_file()), None)
-    rows = _rows_of(metadata, on_problem) if metadata else _captioned_pictures(folder, on_problem)
+    metadata = metadata_file(folder)
+    rows = metadata_rows(metadata, on_problem) if metadata else _captioned_pictures(folder, on_problem)
     ids = set()
     for place, row in rows:
         try:
@@ -71,23 +72,42 @@ def read_items(folder: Path, on_problem: Problem) -> Iterator[Item]:
         )
 
 
+def metadata_file(folder: Path) -> Path | None:
+    """The file that lists the folder's items, if there is one."""
+    return next((folder / name for name in METADATA_FILES if (folder / name).is_file()), None)
+
+
+def metadata_rows(
+    metadata: Path, on_problem: Problem, columns: Sequence[str] = COLUMNS
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """(place, row) of each row that can be read; a row has the `columns` at least, where the file has them."""
+    readers = {".jsonl": _json_rows, ".csv": _csv_rows, ".parquet": partial(_parquet_rows, wanted=columns)}
+    for number, row in readers[metadata.suffix](metadata):
+        place = f"{metadata.name}, row {number}"
+        if isinstance(row, dict):
+            yield place, row
+        else:
+            on_problem(place, f"it cannot be read: {row}")
+
+
 def _item(folder: Path, row: Mapping[str, object]) -> Item:
-    name = _text(row, "file_name") or _text(row, "image")
+    name = text_of(row, "file_name") or text_of(row, "image")
     if not name:
         raise ValueError("it names no picture; fill in file_name")
     if not resolve_inside(folder, name).is_file():
         raise ValueError(f"its picture {name} does not exist in {folder}")
     picture = PurePosixPath(name.replace("\\", "/"))
     return Item(
-        item_id=_text(row, "item_id") or picture.stem,
-        title=_text(row, "title"),
-        text=_text(row, "text"),
+        item_id=text_of(row, "item_id") or picture.stem,
+        title=text_of(row, "title"),
+        text=text_of(row, "text"),
         tags=_tags(row.get("tags")),
         picture=picture.as_posix(),
     )
 
 
-def _text(row: Mapping[str, object], column: str) -> str:
+def text_of(row: Mapping[str, object], column: str) -> str:
+    """The text in a row's column, empty where there is none; ValueError for what is no text."""
     value = row.get(column)
     if value is None or value != value:  # NaN: an empty cell of a data frame
         return ""
@@ -130,16 +150,6 @@ def _captioned_pictures(folder: Path, on_problem: Problem) -> Iterator[tuple[str
         yield place, {"file_name": name.as_posix(), "text": text}
 
 
-def _rows_of(metadata: Path, on_problem: Problem) -> Iterator[tuple[str, Mapping[str, object]]]:
-    readers = {".jsonl": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    for number, row in readers[metadata.suffix](metadata):
-        place = f"{metadata.name}, row {number}"
-        if isinstance(row, dict):
-            yield place, row
-        else:
-            on_problem(place, f"it cannot be read: {row}")
-
-
 def _json_rows(path: Path) -> Iterator[tuple[int, dict | str]]:
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
@@ -165,14 +175,14 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict | str]]:
                 yield rows.line_num, str(error)
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict]]:
+def _parquet_rows(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, dict]]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise ValueError(f"reading {path} needs pyarrow; run: pip install pyarrow") from error
     try:
         table = parquet.ParquetFile(path)
-        columns = [name for name in COLUMNS if name in table.schema_arrow.names]
+        columns = [name for name in wanted if name in table.schema_arrow.names]
         number = 0
         for batch in table.iter_batches(batch_size=1024, columns=columns):
             for row in batch.to_pylist():
