@@ -8,10 +8,10 @@ from typing import get_args
 
 from iamg.crop import CROPS
 from iamg.scenarios import load_scenarios
-from iamg.tagging import MINI_CLIP, TAGGERS
 from iamg_train.config import SECTIONS
 from iamg_train.config_flags import add_flags
 from iamg_train.mini.commands import add_commands as add_mini_commands
+from iamg_train.tagger_arguments import add_tagger_arguments
 
 DTYPES = ("float16", "float32", "bfloat16")
 INTERRUPTED = 130  # the shell's own status after Ctrl-C
@@ -130,12 +130,7 @@ def _run(module: str, function: str) -> Callable[[argparse.Namespace], int]:
 def _add_encoding(command: argparse.ArgumentParser) -> None:
     scenarios = list(load_scenarios())
     command.add_argument("--scenario", choices=scenarios, default=scenarios[0], help="what kind of items these are")
-    command.add_argument("--tagger", choices=TAGGERS, default=TAGGERS[0], help="where tags come from")
-    command.add_argument(
-        "--clip-model",
-        metavar="DIR",
-        help=f"what the clip tagger looks with: an open_clip model's folder, or {MINI_CLIP}",
-    )
+    add_tagger_arguments(command)
     command.add_argument("--crop", choices=CROPS, default=CROPS[0], help="how pictures meet CLIP's square window")
     command.add_argument("--batch-size", type=_positive, default=16, help="items encoded together")
     command.add_argument("--device", default="auto", help="where the encoders run: auto, cpu, cuda, cuda:1 ...")

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from iamg.device import find_device
 from iamg.items import read_items
 from iamg.pool import EmbeddingPool
 from iamg.pool_builder import BuildReport, build_pool
 from iamg.scenarios import load_scenarios
-from iamg.tagging import make_tagger
 from iamg_train.encoders import ClipEncoders
+from iamg_train.tagger_arguments import tagger_of
 
 SHOWN_PROBLEMS = 10
 
@@ -58,7 +59,7 @@ def verify(arguments: Namespace) -> int:
 
 def build_from_folder(arguments: Namespace, items: Path, destination: Path) -> BuildReport:
     """Build a pool as the arguments say, with a progress bar, and tell what was skipped."""
-    tagger = make_tagger(arguments.tagger, arguments.clip_model)
+    tagger = tagger_of(arguments)
     unreadable: list[tuple[str, str]] = []
     total = sum(1 for _ in read_items(items, lambda name, reason: unreadable.append((name, reason))))
     encoders = load_encoders(arguments)
@@ -82,17 +83,6 @@ def build_from_folder(arguments: Namespace, items: Path, destination: Path) -> B
 def load_encoders(arguments: Namespace) -> ClipEncoders:
     device, dtype = find_device(arguments.device), getattr(torch, arguments.dtype)
     return ClipEncoders(arguments.checkpoint, arguments.clip_vision, arguments.crop, device, dtype)
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one. ValueError when it cannot be used."""
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(automatic if name == "auto" else name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
-    return device
 
 
 def progress_bar() -> Progress:
