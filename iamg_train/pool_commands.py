@@ -1,12 +1,9 @@
 """`iamg-train pool build | info | verify`."""
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from iamg.device import find_device
@@ -14,12 +11,9 @@ from iamg.items import read_items
 from iamg.pool import EmbeddingPool
 from iamg.pool_builder import BuildReport, build_pool
 from iamg.scenarios import load_scenarios
+from iamg_train.console import console, progress_bar, tell_problems
 from iamg_train.encoders import ClipEncoders
 from iamg_train.tagger_arguments import tagger_of
-
-SHOWN_PROBLEMS = 10
-
-console = Console()
 
 
 def build(arguments: Namespace) -> int:
@@ -83,18 +77,3 @@ def build_from_folder(arguments: Namespace, items: Path, destination: Path) -> B
 def load_encoders(arguments: Namespace) -> ClipEncoders:
     device, dtype = find_device(arguments.device), getattr(torch, arguments.dtype)
     return ClipEncoders(arguments.checkpoint, arguments.clip_vision, arguments.crop, device, dtype)
-
-
-def progress_bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
-
-
-def tell_problems(what: str, problems: Sequence[tuple[str, str]]) -> None:
-    """List the first (name, reason) of what was skipped, missing ...; nothing when there are none."""
-    if problems:
-        console.print(f"[yellow]{len(problems)} {what}:[/]")
-    for name, reason in problems[:SHOWN_PROBLEMS]:
-        console.print(f"  {name}: {reason}", markup=False)
-    if len(problems) > SHOWN_PROBLEMS:
-        console.print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more")
