@@ -10,7 +10,10 @@ from iamg.crop import CROPS
 from iamg.scenarios import load_scenarios
 from iamg_train.config import SECTIONS
 from iamg_train.config_flags import add_flags
+from iamg_train.datasets.commands import add_commands as add_dataset_commands
+from iamg_train.images.commands import add_commands as add_image_commands
 from iamg_train.mini.commands import add_commands as add_mini_commands
+from iamg_train.tag_command import add_commands as add_tag_commands
 from iamg_train.tagger_arguments import add_tagger_arguments
 
 DTYPES = ("float16", "float32", "bfloat16")
@@ -67,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         "write histories, rewritten texts and neighbours for training",
     )
     add_flags(prepare)
+    add_dataset_commands(data, _command, _run)
+    add_image_commands(data, _command, _run)
+
+    add_tag_commands(commands, _command, _run)
 
     fit = _command(commands, "fit", _run("fit", "run"), "fine-tune IRA and IP-Adapter on your own catalogue")
     add_flags(fit)

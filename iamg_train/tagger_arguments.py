@@ -1,6 +1,7 @@
 """The arguments that say where tags come from, shared by all commands that tag."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from iamg.tagging import MINI_CLIP, TAGGERS, Tagger, TaggerModels, make_tagger
@@ -40,9 +41,12 @@ def add_tagger_arguments(command: argparse.ArgumentParser | argparse._ArgumentGr
     add("--synonyms", "tags to merge, as `iamg-train tag` reports them", type=Path, metavar="FILE")
 
 
-def tagger_of(arguments: argparse.Namespace) -> Tagger:
-    """The tagger that the arguments ask for: cached as it answers, then filtered, then its synonyms merged."""
-    tagger = make_tagger(arguments.tagger, tagger_models(arguments))
+def tagger_of(arguments: argparse.Namespace, watch: Callable[[Tagger], Tagger] = lambda tagger: tagger) -> Tagger:
+    """The tagger that the arguments ask for: cached as it answers, then filtered, then its synonyms merged.
+
+    `watch` is given what answers where the cache does not.
+    """
+    tagger = watch(make_tagger(arguments.tagger, tagger_models(arguments)))
     if arguments.tag_cache:
         from iamg.tagging.cache import CachedTagger
 
