@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -50,11 +50,13 @@ class EndpointModel:
         with requests.Session() as session, ThreadPoolExecutor(self._settings.concurrency) as threads:
             futures = [threads.submit(self._ask, session, question) for question in questions]
             try:
-                return [future.result() for future in futures]
+                for future in as_completed(futures):
+                    future.result()  # raises the first failure
             except BaseException:
                 self._stopping.set()  # those that wait for another attempt
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
+            return [future.result() for future in futures]
 
     def _ask(self, session: "Session", question: Question) -> str:
         request = self._request(question)
@@ -93,7 +95,9 @@ class EndpointModel:
             wait = max(asked_to_wait, min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1.0))
             if attempt == self._settings.retries or wait > LONGEST_WAIT or self._stopping.wait(wait):
                 break
-        raise ValueError(f"the endpoint {self._url} cannot be used: {problem}; {attempt + 1} attempts")
+        raise ValueError(
+            f"the endpoint {self._url} cannot be used: {problem} (attempt {attempt + 1} of {1 + self._settings.retries})"
+        )
 
     def _attempt(self, session: "Session", request: dict[str, object]) -> str:
         deadline = time.monotonic() + self._settings.timeout
@@ -166,8 +170,10 @@ def _bounded(response: "Response", deadline: float) -> Iterator[bytes]:
 def _retry_after(response: "Response") -> float:
     """The seconds that Retry-After asks for, as a number or as a date."""
     value = response.headers.get("Retry-After", "")
-    if value.strip().isdigit():
-        return float(value)
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
