@@ -44,12 +44,12 @@ def import_dataset(dataset: Dataset, arguments: Namespace) -> int:
     made_from = {name: str(value) for name, value in given.items()} | {"files": _fingerprint(paths)}
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         report = _report_of(out, made_from)
-        console.print(f"{out} is there already, made from these files", markup=False, highlight=False)
+        console.print(f"{out} is there already, made from these files", markup=False, highlight=False, soft_wrap=True)
     else:
         with _draft(out) as folder:
             report = {MADE_FROM: made_from, **_write(dataset, folder, arguments)}
             write_whole(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False).encode())
-        console.print(f"wrote {out}", markup=False, highlight=False)
+        console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
     _tell(report)
     return 0
 
