@@ -70,7 +70,7 @@ def run(arguments: Namespace) -> int:
     tags = _tag(folder, items, tagger, asked[0], scenario, arguments.tagger_batch_size, on_problem)
     rows = ({"item_id": one, "image_tags": found.image, "text_tags": found.text} for one, found in tags.items())
     write_whole(written[TAGS], json_lines(rows))
-    report = TagReport(tags, problems, asked[0].items, asked[0].seconds)
+    report = TagReport(tags, list(dict.fromkeys(problems)), asked[0].items, asked[0].seconds)
     tell(report)
     console.print(f"tags of {len(tags)} items: {written[TAGS]}", markup=False, soft_wrap=True)
     if embed:

@@ -67,8 +67,9 @@ def download(
             asyncio.run(_download(asked, manners, max_bytes, allowed, note))
         except ExceptionGroup as group:  # of the workers; the first stopped the others
             raise group.exceptions[0] from group
-    _write(logged, list(failures.values()))
-    return list(failures.values())
+    in_order = [failures[key] for key in missing if key in failures]
+    _write(logged, in_order)
+    return in_order
 
 
 async def _download(

@@ -144,7 +144,7 @@ def _named_problems() -> Iterator[None]:
     except aiohttp.ClientConnectorDNSError as error:
         raise NotFetched("its host is not known", str(error), permanent=False) from error
     except aiohttp.ClientConnectorError as error:
-        if isinstance(error.os_error, ForbiddenAddress):
+        if isinstance(error.__cause__, ForbiddenAddress):
             raise NotFetched("its address is not public", f"host {error.host}") from error
         raise NotFetched("no connection", str(error), permanent=False) from error
     except TimeoutError as error:

@@ -1,11 +1,13 @@
 """A web server on 127.0.0.1 that answers with what a test tells it, and counts what it is asked."""
 
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 
 from PIL import Image
 
@@ -53,6 +55,12 @@ class PictureServer:
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def encrypt(self, certificate: Path, key: Path) -> None:
+        """Speak TLS from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def __enter__(self) -> "PictureServer":
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()

@@ -1,7 +1,9 @@
 """Downloads from a server on 127.0.0.1, which stands for the open internet here."""
 
 import json
+import shutil
 import socket
+import subprocess
 import time
 from email.utils import formatdate
 
@@ -196,6 +198,20 @@ def test_a_host_is_asked_no_faster_than_its_rate(serve, get):
     started = time.monotonic()
     assert get({f"{n}.jpg": f"{server.url}/{n}" for n in range(8)}, Manners(rate=10)) == {}
     assert time.monotonic() - started >= 0.7
+
+
+@pytest.mark.parametrize("certified", [True, False])
+def test_a_host_that_cannot_prove_its_name_gives_no_picture(tmp_path, serve, get, certified):
+    """An https address of a server with a certificate of its own making, and of one that speaks no TLS."""
+    server = serve({"/a": (200, {}, JPEG)})
+    if certified:
+        if not shutil.which("openssl"):
+            pytest.skip("openssl, which makes the certificate, is not on this machine")
+        command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
+        subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+        server.encrypt(tmp_path / "cert.pem", tmp_path / "key.pem")
+    failed = get({"a.jpg": f"https://127.0.0.1:{server.port}/a"}, Manners(rate=1000, retries=0))
+    assert failed == {"a.jpg": ("no connection", False)} and not server.asked
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
