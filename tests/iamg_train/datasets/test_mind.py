@@ -37,7 +37,7 @@ def test_clicks_are_interactions_and_the_history_comes_before_them_in_its_order(
         ("U13740", "N3", "", "1573459200"),
     ]
     history = read_history(tmp_path / "out" / "interactions.csv", "U13740", {"N1", "N2", "N3"}, k=2)
-    assert history.objective == "N3" and history.items == ("N1", "N2")
+    assert history.objective == "N3" and history.items == ("N2", "N1")
 
 
 def test_a_history_that_grows_is_told_once(tmp_path, pictures):
