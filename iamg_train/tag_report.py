@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from iamg.tagging import ItemTags
-from iamg_train.console import console, tell_problems
+from iamg_train.console import console, plain, tell_problems
 
 SHOWN_TAGS = 20
 SHOWN_IDS = 10
@@ -52,7 +52,7 @@ def tell(report: TagReport) -> None:
     if counts:
         table = Table("the most frequent tags", "items", "of their picture", "of their text", show_edge=False)
         for tag, count in sorted(counts.items(), key=lambda row: (-row[1], row[0]))[:SHOWN_TAGS]:
-            table.add_row(Text(tag), str(count), str(of_images[tag]), str(of_texts[tag]))
+            table.add_row(Text(plain(tag)), str(count), str(of_images[tag]), str(of_texts[tag]))
         console.print()
         console.print(table)
     if empty:

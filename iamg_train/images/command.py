@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Column, Table
 from rich.text import Text
 
-from iamg_train.console import console, progress_bar, tell_problems
+from iamg_train.console import console, plain, progress_bar, tell_problems
 from iamg_train.images.addresses import is_public
 from iamg_train.images.catalogue import named_pictures
 from iamg_train.images.download import FAILURES, Failure, download
@@ -57,6 +57,8 @@ def _tell(failures: Sequence[Failure]) -> None:
     counts = Counter((failure.reason, failure.permanent) for failure in failures)
     for (reason, permanent), count in counts.most_common():
         first = example[reason, permanent]
-        table.add_row(reason, str(count), "leaves them out" if permanent else "asks again", Text(first.file_name))
+        table.add_row(
+            reason, str(count), "leaves them out" if permanent else "asks again", Text(plain(first.file_name))
+        )
     console.print()
     console.print(table)

@@ -74,6 +74,18 @@ def test_the_report_counts_reasons_and_the_status_says_whether_anything_is_there
     assert ["downloaded now", "1"] in rows and ["HTTP 404", "2", "leaves them out", "images/0.jpg"] in rows
 
 
+def test_a_name_that_speaks_to_the_terminal_is_shown_and_not_obeyed(tmp_path, capsys):
+    bad = "\x1b[2J[/red]"
+    rows = [
+        {"file_name": f"{bad}.jpg", "image_url": "http://127.0.0.1/"},
+        {"file_name": f"{bad}.exe", "image_url": "x"},
+    ]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["data", "images", str(tmp_path)]) == 1
+    told = capsys.readouterr().out
+    assert "\x1b[2J" not in told and told.count("�[2J[/red]") == 2
+
+
 @pytest.mark.parametrize("flag", [("--rate", "0"), ("--max-bytes", "-1"), ("--per-host", "none"), ("--rate", "nan")])
 def test_a_flag_that_means_nothing_is_refused(tmp_path, flag):
     with pytest.raises(SystemExit) as ended:
