@@ -1,5 +1,7 @@
 """Vision-language and language models that transformers runs here: LLaVA, the Qwen-VL families, Llama, any chat model."""
 
+import gc
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +15,8 @@ from .model_folder import WEIGHTS, fingerprint, model_folder
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 TOKENS_A_TAG, TOKENS_BESIDE = 12, 40  # of an answer: a tag of five words; a preamble, or JSON's marks
 DESCRIPTION_TOKENS = 160
@@ -34,7 +38,9 @@ def unload_models() -> None:
     import torch
 
     if _loaded:
+        logger.info("unloading the taggers' models")
         _loaded.clear()
+        gc.collect()  # a model's parts refer to each other
         torch.cuda.empty_cache()
 
 
@@ -42,7 +48,8 @@ class TransformersModel:
     """A model of a local folder, or of the Hugging Face hub where `source` is no folder but an id such as owner/name.
 
     Its weights are loaded at the first question, and shared by all of the same source, device and dtype until
-    `unload`. Answers are greedy: the same questions have the same answers.
+    `unload_models`. Where a GPU has no room for them beside those of others, they take the others' place. Answers are
+    greedy: the same question has the same answer.
     """
 
     def __init__(
@@ -67,13 +74,6 @@ class TransformersModel:
     def answer(self, questions: Sequence[Question]) -> list[str]:
         batches = [questions[at : at + self.batch_size] for at in range(0, len(questions), self.batch_size)]
         return [answer for batch in batches for answer in self._answer_batch(batch)]
-
-    def unload(self) -> None:
-        """Take the weights out of memory; the next question loads them again."""
-        import torch
-
-        if _loaded.pop(self._key(), None):
-            torch.cuda.empty_cache()
 
     def _answer_batch(self, batch: Sequence[Question]) -> list[str]:
         import torch
@@ -108,6 +108,7 @@ class TransformersModel:
             self._make_room(size, str(self.device))
             if _loaded and not _has_room(self.device, size):
                 unload_models()
+            logger.info("loading %s on %s in %s", self.folder.name, self.device, dtype)
             _loaded[self._key()] = _read(self.folder, self.device, dtype)
         return _loaded[self._key()]
 
