@@ -46,7 +46,7 @@ CATEGORIES = frozenset(  # by merge_key; what the prompts ask about, and words f
     )
 )
 FILLERS = frozenset(  # what may stand beside them
-    map(merge_key, "the and of final main movie film news outfit poster image artistic cultural visual".split())
+    map(merge_key, "no the and of final main movie film news outfit poster image artistic cultural visual".split())
 )
 NOTHING = frozenset(
     "none|n/a|na|nil|null|unknown|unclear|not applicable|not specified|not visible|etc|and more|more|others".split("|")

@@ -25,6 +25,7 @@ PHRASE_LOOP = 3  # times the same words in one tag
 LINE_BREAK = re.compile(r"[\r\n]+|</?[A-Za-z]\w*[^<>\n]{0,40}>")  # "<tags>red, blue</tags>"
 MARKUP = re.compile(r"\*\*|__|`{3}\w*|\\")
 ASIDE = re.compile(r"\([^()]*,[^()]*\)|\((?:[^()\s]+\s+){2}[^()]*\)|\(\d{1,3}(?:\.\d+)?\s?%\)")
+NUMBERED = re.compile(r"(?:.*:)?\s*\(?\d{1,2}[.)]\s")  # "The tags are: 1. red 2. blue"
 NUMBER = re.compile(r"(?:^|\s)\(?\d{1,2}[.)]\s+")
 BULLET = re.compile(r"(?:^|\s)(?:[*•▪●◦·]\s+|#(?=\w))|^\s*[-–—]\s+|\|")
 SENTENCE_END = re.compile(r"(?<=[\w)\]\"'%]{3}[.!?])\s+(?=\S)")  # not after "Mr." or "2."
@@ -95,7 +96,7 @@ class _Found:
         parts = [part for written in split_tags(text) for part in _unlooped(_bare(written)) if not _says_nothing(part)]
         tags = [part for part in parts if _is_tag(part)]
         if parts and not _is_tag(parts[0]) and (_is_sentence(parts[0]) or 2 * len(tags) <= len(parts)):
-            self.prose = True
+            self.prose |= len(text.split()) >= SENTENCE_WORDS
         else:
             self.tags += tags
 
@@ -104,7 +105,7 @@ def _sentences(text: str) -> Iterator[str]:
     """What stands in lines, items of lists and sentences of their own, without the marks that say so."""
     for line in LINE_BREAK.split(unicodedata.normalize("NFKC", text)):
         line = clean_text(MARKUP.sub("", line).replace("_", " "))
-        for item in (NUMBER if NUMBER.match(line) else BULLET).split(line):
+        for item in (NUMBER if NUMBERED.match(line) else BULLET).split(line):
             yield from SENTENCE_END.split(item.strip())
 
 
