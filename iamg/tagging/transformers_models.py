@@ -78,21 +78,21 @@ class TransformersModel:
     def _answer_batch(self, batch: Sequence[Question]) -> list[str]:
         import torch
 
-        loaded = self._load()
-        if not loaded.sees and any(question.image for question in batch):
-            raise ValueError(
-                f"{self.folder} is a language model, which sees no pictures; choose a vision-language model"
-            )
-        inputs = _inputs(loaded, batch).to(self.device)
-        inputs = {
-            name: value.to(loaded.model.dtype) if value.is_floating_point() else value for name, value in inputs.items()
-        }
         try:
+            loaded = self._load()
+            if not loaded.sees and any(question.image for question in batch):
+                raise ValueError(
+                    f"{self.folder} is a language model, which sees no pictures; choose a vision-language model"
+                )
+            inputs = {
+                name: value.to(self.device, loaded.model.dtype if value.is_floating_point() else None)
+                for name, value in _inputs(loaded, batch).items()
+            }
             with torch.inference_mode():
                 tokens = loaded.model.generate(**inputs, max_new_tokens=max(map(_most_tokens, batch)))
         except torch.OutOfMemoryError as error:
             raise ValueError(
-                f"{self.device} has no room for {len(batch)} questions at a time to {self.folder}; ask fewer at a time, "
+                f"{self.device} has no room for {self.folder} and {len(batch)} questions at a time; ask fewer at a time, "
                 "or choose a smaller model"
             ) from error
         answers = tokens[:, inputs["input_ids"].shape[1] :]
@@ -114,7 +114,7 @@ class TransformersModel:
 
 
 def _torch_dtype(name: str, device: "torch.device") -> "torch.dtype":
-    """ "auto" is what a GPU is quick in, bfloat16 where it has it; float32 on a CPU."""
+    """That of the name; of "auto" what a GPU is quick in, bfloat16 where it has it, and float32 on a CPU."""
     import torch
 
     if name != "auto":
