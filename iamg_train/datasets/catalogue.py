@@ -60,6 +60,7 @@ def write_items(
     """Writes metadata.jsonl and images/ of the items with a picture or an address. wanted: ids, or None for all."""
     catalogue = Catalogue()
     names: set[str] = set()
+    written: set[str] = set()
     (folder / IMAGES).mkdir()
     with (folder / METADATA).open("w", encoding="utf-8") as file:
         for item in items:
@@ -71,7 +72,7 @@ def write_items(
                 findings.note(UNUSABLE_ITEM, f"{item.place}: {error}")
                 continue
             item_id = portable_id(row["item_id"])
-            if row["item_id"] in catalogue.ids:
+            if item_id in written:
                 findings.note(REPEATED_ITEM, f"{item.place}: {item_id}")
                 continue
             name = _free_name(item_id, names)
@@ -81,6 +82,7 @@ def write_items(
             if item_id != row["item_id"]:
                 findings.note(FORMULA_ID, item_id)
             names.add(name.casefold())
+            written.add(item_id)
             catalogue.ids[row["item_id"]] = item_id
             has_picture = (folder / file_name).is_file()
             catalogue.pictures += has_picture

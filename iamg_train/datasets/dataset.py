@@ -41,5 +41,5 @@ class Dataset(Protocol):
         ...
 
     def events(self, users: Container[str] | None, findings: Findings) -> Iterator[Event]:
-        """The interactions of these users, or of all. Those of one time are one event; order decides nothing else."""
+        """The interactions of these users, or of all. Of those of one time the later one counts as the newer."""
         ...

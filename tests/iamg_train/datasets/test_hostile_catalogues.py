@@ -188,13 +188,13 @@ def test_byte_order_marks_mixed_newlines_and_nul_characters(source, out):
 
 def test_ids_that_a_spreadsheet_would_run(source, out):
     formulas = ["=cmd|' /C calc'!A0", "+1+1", "-1", "@SUM(1)", "＝1"]
-    for item_id in formulas:
+    for item_id in (*formulas, "'-1"):  # the last one is what -1 becomes
         add_item(source, file_name="0.jpg", item_id=item_id)
     add_interactions(source, "".join(f'"@{user}","{item_id}",5,9\n' for user, item_id in enumerate(formulas)))
     imported = run_import("imagefolder", source, out)
     written = [f"'{item_id}" for item_id in formulas]
     check(imported, out, ids=["0", "1", "2", *written], interactions=8)
-    assert imported.count(FORMULA_ID) == 10
+    assert imported.count(FORMULA_ID) == 10 and imported.count(REPEATED_ITEM) == 1
     cells = [cell for row in imported.interactions for cell in row.values()]
     assert not any(cell.startswith(tuple("=+-@＝")) for cell in cells)
     users, _ = read_interactions(out / "interactions.csv")
