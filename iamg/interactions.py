@@ -70,9 +70,10 @@ def read_history(
 
 
 def read_interactions(path: Path) -> tuple[dict[str, list[Interaction]], int]:
-    """Each user's interactions, newest first, and how many rows were skipped: no number as rating or timestamp.
+    """Each user's interactions, newest first, and how many rows were skipped.
 
-    Of interactions with one timestamp the later line comes first.
+    Skipped are rows without a finite number as rating or timestamp, and rows that cannot be read. Of interactions
+    with one timestamp the later line comes first.
     """
     if not path.is_file():
         raise FileNotFoundError(f"interactions file {path} does not exist; give a CSV with {','.join(COLUMNS)}")
@@ -121,12 +122,23 @@ def _rows(path: Path) -> Iterator[tuple[str, Interaction | None]]:
             if missing:
                 header = "user_id,item_id,rating,timestamp"
                 raise ValueError(f"{path} has no column {missing[0]!r}; expected the header {header}")
-            for row in reader:
-                user_id, item_id = (row["user_id"] or "").strip(), (row["item_id"] or "").strip()
+            while True:
+                try:
+                    row = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error:  # a cell longer than csv reads
+                    yield "", None
+                    continue
+                user_id, item_id = _id(row["user_id"]), _id(row["item_id"])
                 if user_id and item_id:
                     yield user_id, _interaction(item_id, row["timestamp"], row.get("rating"))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no readable UTF-8 CSV: {error}; save it again as CSV UTF-8") from error
+
+
+def _id(cell: str | None) -> str:
+    return (cell or "").replace("\0", "").strip()
 
 
 def _interaction(item_id: str, timestamp: str | None, rating: str | None) -> Interaction | None:

@@ -16,9 +16,16 @@ def resolve_inside(root: Path, relative: str) -> Path:
     name = relative.replace("\\", "/")
     parts = PurePosixPath(name).parts
     leads_out = not parts or name.startswith("/") or PureWindowsPath(name).drive or ".." in parts
-    if leads_out or "\0" in name or not (root / name).resolve().is_relative_to(root.resolve()):
+    if leads_out or "\0" in name or not _ends_inside(root, name):
         raise ValueError(f"path {relative!r} leads out of {root}; give a path relative to that folder")
     return root / name
+
+
+def _ends_inside(root: Path, name: str) -> bool:
+    try:
+        return (root / name).resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # links in a circle: they end nowhere
+        return False
 
 
 def open_picture(path: Path) -> Image.Image:

@@ -14,6 +14,7 @@ PLACEHOLDERS = {  # each prompt needs these
     "image_prompt": {"tag_limit"},
     "text_prompt": {"tag_limit", "text"},
     "tag_prompt": {"tag"},
+    "description_prompt": set(),
 }
 
 
@@ -27,6 +28,7 @@ class Scenario:
     text_prompt: str  # {text}, {tag_limit}, {phi}
     tag_limit: int
     tag_prompt: str = "a {phi}, {tag}"  # how CLIP is told of a picture with a tag
+    description_prompt: str = "Describe this {phi} in one or two plain sentences."  # where an item has no text
     vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Tags that a picture may have, in groups of which it has one at most; the first groups matter most."""
 

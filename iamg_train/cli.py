@@ -8,10 +8,13 @@ from typing import get_args
 
 from iamg.crop import CROPS
 from iamg.scenarios import load_scenarios
-from iamg.tagging import MINI_CLIP, TAGGERS
 from iamg_train.config import SECTIONS
 from iamg_train.config_flags import add_flags
+from iamg_train.datasets.commands import add_commands as add_dataset_commands
+from iamg_train.images.commands import add_commands as add_image_commands
 from iamg_train.mini.commands import add_commands as add_mini_commands
+from iamg_train.tag_command import add_commands as add_tag_commands
+from iamg_train.tagger_arguments import add_tagger_arguments
 
 DTYPES = ("float16", "float32", "bfloat16")
 INTERRUPTED = 130  # the shell's own status after Ctrl-C
@@ -67,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         "write histories, rewritten texts and neighbours for training",
     )
     add_flags(prepare)
+    add_dataset_commands(data, _command, _run)
+    add_image_commands(data, _command, _run)
+
+    add_tag_commands(commands, _command, _run)
 
     fit = _command(commands, "fit", _run("fit", "run"), "fine-tune IRA and IP-Adapter on your own catalogue")
     add_flags(fit)
@@ -130,12 +137,7 @@ def _run(module: str, function: str) -> Callable[[argparse.Namespace], int]:
 def _add_encoding(command: argparse.ArgumentParser) -> None:
     scenarios = list(load_scenarios())
     command.add_argument("--scenario", choices=scenarios, default=scenarios[0], help="what kind of items these are")
-    command.add_argument("--tagger", choices=TAGGERS, default=TAGGERS[0], help="where tags come from")
-    command.add_argument(
-        "--clip-model",
-        metavar="DIR",
-        help=f"what the clip tagger looks with: an open_clip model's folder, or {MINI_CLIP}",
-    )
+    add_tagger_arguments(command)
     command.add_argument("--crop", choices=CROPS, default=CROPS[0], help="how pictures meet CLIP's square window")
     command.add_argument("--batch-size", type=_positive, default=16, help="items encoded together")
     command.add_argument("--device", default="auto", help="where the encoders run: auto, cpu, cuda, cuda:1 ...")

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from iamg.interactions import UserHistory
+from iamg.pictures import resolve_inside
 from iamg_train.comfy_server import ComfyServer
 from iamg_train.demo_graph import Graph
 from iamg_train.pool_commands import progress_bar
@@ -54,8 +55,11 @@ def draw(
 
 
 def mask_of(item_id: str, items: Path) -> Path | None:
-    """The mask of an item's subject, where there is one."""
-    path = items / MASKS / f"{item_id}.png"
+    """The mask of an item's subject, where there is one in the folder of masks."""
+    try:
+        path = resolve_inside(items, f"{MASKS}/{item_id}.png")
+    except ValueError:  # an id that leads elsewhere
+        return None
     return path if path.is_file() else None
 
 

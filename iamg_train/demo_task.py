@@ -7,11 +7,12 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from iamg.scenarios import load_scenarios
-from iamg.tagging import MINI_CLIP, TAGGERS, make_tagger
+from iamg.tagging import MINI_CLIP, TAGGERS
 from iamg_train import pool_commands
 from iamg_train.demo_world import draw_catalogue
 from iamg_train.mini.files import unpack
 from iamg_train.pool_commands import console
+from iamg_train.tagger_arguments import tagger_of
 
 WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows" / "api"
 
@@ -108,5 +109,5 @@ def is_current(pool: Path, arguments: Namespace, items: Path) -> bool:
     if manifest.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         return False
     made = json.loads(manifest.read_text(encoding="utf-8"))
-    wanted = (arguments.crop, arguments.scenario, make_tagger(arguments.tagger, arguments.clip_model).name)
+    wanted = (arguments.crop, arguments.scenario, tagger_of(arguments).name)
     return (made.get("crop"), made.get("scenario"), made.get("tagger")) == wanted

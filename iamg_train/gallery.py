@@ -3,18 +3,16 @@
 import io
 import json
 from pathlib import Path
-from urllib.parse import quote
 
-import xxhash
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from iamg.pictures import resolve_inside
+from iamg_train.safe_names import safe_name
 from iamg_train.whole_files import write_whole
 
 KEY = "iamg"  # of the settings among a PNG's text chunks
 MANIFEST = "manifest.jsonl"
-LONGEST = 100  # characters of a name before it is cut
 SHOWN = 3  # changed settings in an error
 
 
@@ -60,13 +58,7 @@ class Gallery:
 
 def picture_name(user_id: str, objective: str, number: int) -> str:
     """Where a picture lies in a gallery, whatever characters the ids have."""
-    return f"{_safe(user_id)}/{_safe(objective)}_{number}.png"
-
-
-def _safe(name: str) -> str:
-    """Letters, digits, - and _ stay, all else is percent-encoded; a long name is cut, and ends in its hash."""
-    safe = quote(name, safe="").replace(".", "%2E")
-    return safe if len(safe) <= LONGEST else f"{safe[:LONGEST]}-{xxhash.xxh3_64_hexdigest(name.encode())}"
+    return f"{safe_name(user_id)}/{safe_name(objective)}_{number}.png"
 
 
 def _read_settings(path: Path) -> dict | None:

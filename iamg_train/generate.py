@@ -9,6 +9,7 @@ from PIL import Image
 from rich.progress import Progress
 from torch.utils.data import default_collate
 
+from iamg.device import find_device
 from iamg.pool import EmbeddingPool
 from iamg_train.config import Config, load_config
 from iamg_train.config_flags import overrides_of
@@ -19,7 +20,7 @@ from iamg_train.histories import Entry
 from iamg_train.objectives import Objectives
 from iamg_train.personalised_unet import PersonalisedUNet, frozen_dtype, load_model
 from iamg_train.picture_settings import Drawing, Picture, plan_pictures
-from iamg_train.pool_commands import console, find_device, progress_bar, tell_problems
+from iamg_train.pool_commands import console, progress_bar, tell_problems
 from iamg_train.prepare import make_samples, retrieved_embeds, text_cache
 from iamg_train.prepared import TEST, Prepared
 from iamg_train.sampling import draw_latents, to_pictures

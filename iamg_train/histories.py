@@ -3,9 +3,8 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-import xxhash
-
 from iamg.interactions import Interaction, UserHistory, histories
+from iamg_train.id_hash import share_of, visiting_order
 from iamg_train.prepared import CONTROL, TEST, TRAIN
 
 
@@ -16,10 +15,10 @@ class Split:
     test_fraction: float
 
     def is_test_user(self, user_id: str) -> bool:
-        return _share("test user", user_id) < self.test_fraction
+        return share_of("test user", user_id) < self.test_fraction
 
     def is_test_item(self, item_id: str) -> bool:
-        return _share("test item", item_id) < self.test_fraction
+        return share_of("test item", item_id) < self.test_fraction
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def choose_entries(
     """
     entries: list[Entry] = []
     short = 0
-    order = sorted(users, key=lambda user_id: (_share("order", user_id), user_id))
-    for visited, user_id in enumerate(order, 1):
+    for visited, user_id in enumerate(sorted(users, key=visiting_order), 1):
         test = split.is_test_user(user_id)
         found = histories(user_id, users[user_id], _items_of(test, known, split), k, min_rating)
         if test:
@@ -101,8 +99,3 @@ def control_entries(entries: Sequence[Entry]) -> list[Entry]:
 def _items_of(test: bool, known: Collection[str], split: Split) -> Callable[[str], bool]:
     """Whether an item may be in a history of this part."""
     return lambda item_id: item_id in known and (test or not split.is_test_item(item_id))
-
-
-def _share(salt: str, name: str) -> float:
-    """A number in 0..1, the same for a name everywhere; another salt gives another number."""
-    return xxhash.xxh3_64_intdigest(f"{salt}\0{name}".encode()) / 2**64

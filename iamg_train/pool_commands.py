@@ -1,24 +1,19 @@
 """`iamg-train pool build | info | verify`."""
 
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from iamg.device import find_device
 from iamg.items import read_items
 from iamg.pool import EmbeddingPool
 from iamg.pool_builder import BuildReport, build_pool
 from iamg.scenarios import load_scenarios
-from iamg.tagging import make_tagger
+from iamg_train.console import console, progress_bar, tell_problems
 from iamg_train.encoders import ClipEncoders
-
-SHOWN_PROBLEMS = 10
-
-console = Console()
+from iamg_train.tagger_arguments import tagger_of
 
 
 def build(arguments: Namespace) -> int:
@@ -58,7 +53,7 @@ def verify(arguments: Namespace) -> int:
 
 def build_from_folder(arguments: Namespace, items: Path, destination: Path) -> BuildReport:
     """Build a pool as the arguments say, with a progress bar, and tell what was skipped."""
-    tagger = make_tagger(arguments.tagger, arguments.clip_model)
+    tagger = tagger_of(arguments)
     unreadable: list[tuple[str, str]] = []
     total = sum(1 for _ in read_items(items, lambda name, reason: unreadable.append((name, reason))))
     encoders = load_encoders(arguments)
@@ -82,29 +77,3 @@ def build_from_folder(arguments: Namespace, items: Path, destination: Path) -> B
 def load_encoders(arguments: Namespace) -> ClipEncoders:
     device, dtype = find_device(arguments.device), getattr(torch, arguments.dtype)
     return ClipEncoders(arguments.checkpoint, arguments.clip_vision, arguments.crop, device, dtype)
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one. ValueError when it cannot be used."""
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(automatic if name == "auto" else name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
-    return device
-
-
-def progress_bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
-
-
-def tell_problems(what: str, problems: Sequence[tuple[str, str]]) -> None:
-    """List the first (name, reason) of what was skipped, missing ...; nothing when there are none."""
-    if problems:
-        console.print(f"[yellow]{len(problems)} {what}:[/]")
-    for name, reason in problems[:SHOWN_PROBLEMS]:
-        console.print(f"  {name}: {reason}", markup=False)
-    if len(problems) > SHOWN_PROBLEMS:
-        console.print(f"  ... and {len(problems) - SHOWN_PROBLEMS} more")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
+from iamg.device import find_device
 from iamg.fingerprint import PROBE_TEXT
 from iamg.interactions import read_interactions
 from iamg.pool import EmbeddingPool
@@ -20,7 +21,7 @@ from iamg_train.histories import Choice, Entry, Split, choose_entries, control_e
 from iamg_train.input_cache import TextCache
 from iamg_train.neighbours import Neighbours
 from iamg_train.objectives import Objective, Objectives
-from iamg_train.pool_commands import console, find_device, progress_bar, tell_problems
+from iamg_train.pool_commands import console, progress_bar, tell_problems
 from iamg_train.prepared import TEST, TRAIN, Prepared, Sample, write_prepared
 from iamg_train.sample_maker import SampleMaker
 

@@ -10,6 +10,8 @@ from .pool_builder import IAMGPoolBuilder
 from .pool_from_pictures import IAMGPoolFromPictures
 from .pool_loader import EmbeddingPoolLoader
 from .tag_extractor import TagExtractor
+from .tagging_prompt import IAMGTaggingPrompt
+from .tags_from_text import IAMGTagsFromText
 from .top_k_retriever import TopKRetriever
 from .user_history import IAMGUserHistory
 
@@ -26,4 +28,6 @@ NODES = [
     IAMGUserHistory,
     IAMGForeground,
     IAMGMiniModel,
+    IAMGTaggingPrompt,
+    IAMGTagsFromText,
 ]

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -13,12 +13,13 @@ from ..iamg.pictures import resolve_inside
 from ..iamg.pool_files import BUILDING, MANIFEST, REPLACED
 from ..iamg.scenarios import Scenario, load_scenarios
 from ..iamg.tagging import MINI_CLIP
-from ..iamg.tagging.open_clip_files import CONFIG
+from ..iamg.tagging.model_folder import CONFIG as LANGUAGE_CONFIG
+from ..iamg.tagging.open_clip_files import CONFIG as CLIP_CONFIG
 
 log = logging.getLogger(__name__)
 
-ADAPTERS, POOLS, SCENARIOS, OPEN_CLIP = "ipadapter", "iamg_pools", "iamg_scenarios", "open_clip"
-EXTENSIONS = {ADAPTERS: {".safetensors", ".bin"}, POOLS: set(), SCENARIOS: {".toml"}, OPEN_CLIP: set()}
+ADAPTERS, POOLS, SCENARIOS, OPEN_CLIP, LLM = "ipadapter", "iamg_pools", "iamg_scenarios", "open_clip", "LLM"
+EXTENSIONS = {ADAPTERS: {".safetensors", ".bin"}, POOLS: set(), SCENARIOS: {".toml"}, OPEN_CLIP: set(), LLM: set()}
 CATALOGUE_DEPTH = 3
 """How deep under input/ catalogues are looked for."""
 
@@ -53,11 +54,12 @@ def pools() -> dict[str, Path]:
 
 def clip_models() -> dict[str, str | Path]:
     """What the clip tagger can look with, by name: the pack's own model, then the folders in models/open_clip."""
-    found = {MINI_CLIP: MINI_CLIP}
-    for root in map(Path, folder_paths.get_folder_paths(OPEN_CLIP)):
-        for config in sorted(root.glob(f"*/{CONFIG}")):
-            found.setdefault(config.parent.name, config.parent)
-    return found
+    return _model_folders(OPEN_CLIP, CLIP_CONFIG, {MINI_CLIP: MINI_CLIP})
+
+
+def language_models() -> dict[str, str | Path]:
+    """The folders in models/LLM that transformers can load, by name."""
+    return _model_folders(LLM, LANGUAGE_CONFIG, {})
 
 
 def new_pool_path(name: str) -> Path:
@@ -92,9 +94,28 @@ def input_path(relative: str) -> Path:
 
 
 def tag_cache() -> Path:
+    return _user_folder() / "tags.sqlite"
+
+
+def endpoint_settings() -> Path | None:
+    """user/iamg/endpoint.toml, None where it is not there: the environment may have the settings."""
+    path = _user_folder() / "endpoint.toml"
+    return path if path.is_file() else None
+
+
+def _user_folder() -> Path:
     folder = Path(folder_paths.get_user_directory(), "iamg")
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / "tags.sqlite"
+    return folder
+
+
+def _model_folders(kind: str, config: str, first: Mapping[str, str | Path]) -> dict[str, str | Path]:
+    """What comes first, then the folders with that file, by name; what is found first wins."""
+    found = dict(first)
+    for root in map(Path, folder_paths.get_folder_paths(kind)):
+        for path in sorted(root.glob(f"*/{config}")):
+            found.setdefault(path.parent.name, path.parent)
+    return found
 
 
 def _input_folders() -> Iterator[tuple[str, list[str]]]:

@@ -13,7 +13,7 @@ from .encoders import ComfyEncoders
 from .folders import catalogues, input_path, new_pool_path, scenarios
 from .pictures import shown
 from .sockets import CATEGORY, Pool
-from .taggers import cached_tagger, clip_model_input
+from .taggers import NO_MODEL, ChosenModels, cached_tagger, model_inputs
 
 
 class IAMGPoolBuilder(io.ComfyNode):
@@ -44,7 +44,7 @@ class IAMGPoolBuilder(io.ComfyNode):
                     advanced=True,
                     tooltip="How a picture meets the encoder's square: its middle, the whole of it on white, or squeezed.",
                 ),
-                clip_model_input(),
+                *model_inputs(),
             ],
             outputs=[
                 Pool.Output("pool"),
@@ -53,7 +53,20 @@ class IAMGPoolBuilder(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, folder, name, clip, clip_vision, scenario, tagger, crop, clip_model=MINI_CLIP) -> io.NodeOutput:
+    def execute(
+        cls,
+        folder,
+        name,
+        clip,
+        clip_vision,
+        scenario,
+        tagger,
+        crop,
+        clip_model=MINI_CLIP,
+        vision_model=NO_MODEL,
+        language_model=NO_MODEL,
+        keep_loaded=False,
+    ) -> io.NodeOutput:
         destination, source, skipped = new_pool_path(name), input_path(folder), []
         items = list(read_items(source, lambda item, reason: skipped.append((item, reason))))
         bar = comfy.utils.ProgressBar(len(items))
@@ -62,15 +75,10 @@ class IAMGPoolBuilder(io.ComfyNode):
             bar.update_absolute(done)
             comfy.model_management.throw_exception_if_processing_interrupted()
 
-        result = build_pool(
-            destination,
-            items,
-            source,
-            ComfyEncoders(clip, clip_vision, crop),
-            cached_tagger(tagger, clip_model),
-            scenarios()[scenario],
-            progress=progress,
-        )
+        encoders = ComfyEncoders(clip, clip_vision, crop)
+        chosen = ChosenModels(clip_model, vision_model, language_model, keep_loaded)
+        with cached_tagger(tagger, chosen) as asked:
+            result = build_pool(destination, items, source, encoders, asked, scenarios()[scenario], progress=progress)
         skipped += result.skipped
         report = "\n".join(
             [f"{result.count} items in pool '{name}', {len(skipped)} left out"]

@@ -7,7 +7,7 @@ from ..iamg.tagging import MINI_CLIP, TAGGERS, ItemTags
 from .folders import scenarios
 from .pictures import grown, shown
 from .sockets import CATEGORY, Tags
-from .taggers import cached_tagger, clip_model_input
+from .taggers import NO_MODEL, ChosenModels, cached_tagger, model_inputs, show_progress
 
 
 class TagExtractor(io.ComfyNode):
@@ -26,7 +26,7 @@ class TagExtractor(io.ComfyNode):
                     "tagger",
                     options=list(TAGGERS),
                     tooltip="Where tags come from: the picture's colours and light, the text's key phrases, what CLIP sees in "
-                    "the picture, or several of these.",
+                    "the picture, several of these, or what a model answers that runs here (transformers) or on a server (endpoint).",
                 ),
                 io.String.Input(
                     "text",
@@ -49,7 +49,7 @@ class TagExtractor(io.ComfyNode):
                     ),
                     optional=True,
                 ),
-                clip_model_input(),
+                *model_inputs(),
             ],
             outputs=[
                 Tags.Output("tags", tooltip="One set of tags an item, the newest first."),
@@ -58,16 +58,27 @@ class TagExtractor(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, scenario, tagger, text, typed_tags, images=None, clip_model=MINI_CLIP) -> io.NodeOutput:
+    def execute(
+        cls,
+        scenario,
+        tagger,
+        text,
+        typed_tags,
+        images=None,
+        clip_model=MINI_CLIP,
+        vision_model=NO_MODEL,
+        language_model=NO_MODEL,
+        keep_loaded=False,
+    ) -> io.NodeOutput:
         pictures = grown(images)
         texts = _texts(text, len(pictures))
         typed = tuple(tag.strip() for tag in typed_tags.split(",") if tag.strip())
         if not pictures and not texts and not typed:
             raise ValueError("Tag Extractor has nothing to look at; connect a picture, write a text, or type tags")
         count = max(len(pictures), len(texts), 1)
-        found = cached_tagger(tagger, clip_model).tag(
-            pictures or [None] * count, texts or [None] * count, scenarios()[scenario]
-        )
+        chosen = ChosenModels(clip_model, vision_model, language_model, keep_loaded)
+        with cached_tagger(tagger, chosen, show_progress()) as asked:
+            found = asked.tag(pictures or [None] * count, texts or [None] * count, scenarios()[scenario])
         tags = [ItemTags(item.image, (*typed, *item.text)) for item in found]
         data = {"items": [{"image": list(item.image), "text": list(item.text)} for item in tags]}
         lines = "\n".join(", ".join(item_tags(item)) for item in tags)

@@ -6,7 +6,8 @@
 // Needs Debian's chromium (or CHROMIUM=<path>) and a running ComfyUI 0.30.0 that has this pack. With --thumbnails it
 // also runs every workflow, those for real weights at 2 steps, and writes workflows/<name>.jpg; then ComfyUI needs the
 // files the workflows name, which for liked_1.png ... and redraw.png may be posters of the demo's catalogue. What
-// mini_poster names is in demo/comfyui after `make demo`: start ComfyUI with --base-directory there. NAME: only these.
+// mini_poster names is in demo/comfyui after `make demo`: start ComfyUI with --base-directory there. The text generation
+// of tag_with_text_generation takes a model of gigabytes: its picture is taken before it runs. NAME: only these.
 
 import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
@@ -18,6 +19,7 @@ const FOLDER = fileURLToPath(new URL('../workflows', import.meta.url))
 // The group that a thumbnail begins with.
 const FIRST_GROUP = {
   build_pool: 0, interest_sweep: 5, mini_poster: 3, personalise_from_pictures: 1, personalise_poster: 1,
+  tag_with_text_generation: 1,
 }
 const ONLY_THE_GRAPH = `
   #graph-canvas-container { position: fixed; inset: 0; z-index: 100000 }
@@ -79,7 +81,7 @@ for (const file of (await readdir(FOLDER)).filter((x) => x.endsWith('.json'))) {
   const { output } = await page.evaluate(() => window.app.graphToPrompt())
   await writeFile(path.join(FOLDER, 'api', file), JSON.stringify(output, null, 2) + '\n')
   if (withThumbnails) {
-    await run(page, name === 'mini_poster' ? {} : QUICK)
+    if (name !== 'tag_with_text_generation') await run(page, name === 'mini_poster' ? {} : QUICK)
     await thumbnail(page, name)
   }
   await page.close()

@@ -14,7 +14,7 @@ import xxhash
 from PIL import Image
 
 from ..scenarios import Scenario
-from . import ItemTags, Tagger
+from . import IncompleteTags, ItemTags, Tagger
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +39,21 @@ class CachedTagger:
     def tag(
         self, images: Sequence[Image.Image | None], texts: Sequence[str | None], scenario: Scenario
     ) -> list[ItemTags]:
+        """What was asked before from the file, the rest from the tagger, then kept: also what it had when it failed."""
         context = json.dumps([self.name, self.parameters, asdict(scenario)], default=dict)
         keys = [_key(context, image, text) for image, text in zip(images, texts, strict=True)]
         found = self._read(keys)
         misses = {key: index for index, key in enumerate(keys) if key not in found}
         if misses:
             rows = misses.values()
-            fresh = self.tagger.tag([images[row] for row in rows], [texts[row] for row in rows], scenario)
-            new = dict(zip(misses, fresh, strict=True))
-            self._write(new)
-            found |= new
+            try:
+                fresh = self.tagger.tag([images[row] for row in rows], [texts[row] for row in rows], scenario)
+            except IncompleteTags as error:
+                asked = list(misses)
+                found |= self._keep({asked[place]: tags for place, tags in error.tags.items()})
+                kept = {row: found[key] for row, key in enumerate(keys) if key in found}
+                raise IncompleteTags(kept, error.cause) from error.cause
+            found |= self._keep(dict(zip(misses, fresh, strict=True)))
         return [found[key] for key in keys]
 
     def _read(self, keys: Sequence[str]) -> dict[str, ItemTags]:
@@ -59,11 +64,13 @@ class CachedTagger:
 
         return self._transaction(read)
 
-    def _write(self, tags: dict[str, ItemTags]) -> None:
+    def _keep(self, tags: dict[str, ItemTags]) -> dict[str, ItemTags]:
+        """The tags, which the file has now."""
         rows = [(key, json.dumps(item.image), json.dumps(item.text)) for key, item in tags.items()]
         self._transaction(
             lambda connection: connection.executemany("INSERT OR REPLACE INTO tags VALUES (?, ?, ?)", rows)
         )
+        return tags
 
     def _transaction(self, action: Callable[[sqlite3.Connection], Result]) -> Result:
         """The action's result, from a connection of its own; on a damaged file, from a new file."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from ..scenarios import Scenario
-from . import ItemTags, Tagger
+from . import IncompleteTags, ItemTags, Tagger
 
 
 class CombinedTagger:
@@ -17,11 +17,22 @@ class CombinedTagger:
     def tag(
         self, images: Sequence[Image.Image | None], texts: Sequence[str | None], scenario: Scenario
     ) -> list[ItemTags]:
-        answers = [tagger.tag(images, texts, scenario) for tagger in self.taggers]
-        return [
-            ItemTags(
-                image=tuple(tag for tags in item for tag in tags.image),
-                text=tuple(tag for tags in item for tag in tags.text),
-            )
-            for item in zip(*answers, strict=True)
-        ]
+        """IncompleteTags, with the items that every tagger finished, when one fails midway."""
+        answers, failed = [], None
+        for tagger in self.taggers:
+            try:
+                answers.append(dict(enumerate(tagger.tag(images, texts, scenario))))
+            except IncompleteTags as error:
+                answers.append(error.tags)
+                failed = error
+        finished = [row for row in range(len(images)) if all(row in answer for answer in answers)]
+        joined = {row: _joined([answer[row] for answer in answers]) for row in finished}
+        if failed:
+            raise IncompleteTags(joined, failed.cause) from failed.cause
+        return list(joined.values())
+
+
+def _joined(tags: Sequence[ItemTags]) -> ItemTags:
+    return ItemTags(
+        image=tuple(tag for item in tags for tag in item.image), text=tuple(tag for item in tags for tag in item.text)
+    )

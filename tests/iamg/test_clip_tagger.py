@@ -17,7 +17,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from iamg.mini.family import Family, family_bytes
 from iamg.scenarios import load_scenarios
-from iamg.tagging import MINI_CLIP, ItemTags, make_tagger
+from iamg.tagging import MINI_CLIP, ItemTags, TaggerModels, make_tagger
 from iamg.tagging.cache import CachedTagger
 from iamg.tagging.clip import BATCH, ClipTagger
 from iamg.tagging.mini_clip import mini_clip
@@ -196,7 +196,7 @@ def test_a_folder_gives_its_model_s_own_embeddings(folder, small_open_clip):
 
 def test_a_folder_tags_as_its_model_s_own_logits_say(folder, small_open_clip):
     pictures, scenario = [noise(seed, (32, 32)) for seed in range(8)], replace(SCENARIO, vocabulary={"all": TAGS})
-    found = make_tagger("clip", folder).tag(pictures, [None] * 8, scenario)
+    found = make_tagger("clip", TaggerModels(clip=folder)).tag(pictures, [None] * 8, scenario)
     assert len(set(found)) > 1
     prompts = open_clip.SimpleTokenizer()([f"movie poster: {tag}" for tag in TAGS])
     for picture, tags in zip(pictures, found, strict=True):
@@ -343,18 +343,20 @@ def test_the_mini_image_tower_sees_the_middle_square(family):
 def test_clip_taggers_by_name(folder):
     picture = noise(0)
     for name in ("clip", "clip + keywords"):
-        tagger = make_tagger(name, folder)
+        tagger = make_tagger(name, TaggerModels(clip=folder))
         assert tagger.name == name
         json.dumps(tagger.parameters)
         (tags,) = tagger.tag([picture], ["Genres: war, peace."], SCENARIO)
-        assert tags.image == make_tagger("clip", str(folder)).tag([picture], [None], SCENARIO)[0].image
+        assert (
+            tags.image == make_tagger("clip", TaggerModels(clip=str(folder))).tag([picture], [None], SCENARIO)[0].image
+        )
         assert tags.text == (("war", "peace") if "keywords" in name else ())
-    assert make_tagger("keywords", folder).parameters == make_tagger("keywords").parameters
+    assert make_tagger("keywords", TaggerModels(clip=folder)).parameters == make_tagger("keywords").parameters
 
 
 def test_the_pack_s_own_model_is_known_by_name(monkeypatch, family):
     monkeypatch.setattr("iamg.tagging.mini_clip.mini_clip", lambda: mini_clip(family))
-    tagger = make_tagger("clip", MINI_CLIP)
+    tagger = make_tagger("clip", TaggerModels(clip=MINI_CLIP))
     assert tagger.parameters["model"] == mini_clip(family).fingerprint
 
 
@@ -363,10 +365,13 @@ def test_without_a_model_or_without_open_clip_it_is_said_what_to_do(monkeypatch,
         make_tagger("clip + keywords")
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(ValueError, match="pip install open_clip_torch"):
-        make_tagger("clip", folder)
+        make_tagger("clip", TaggerModels(clip=folder))
 
 
 def test_open_clip_is_not_imported_before_something_is_embedded(folder):
-    code = "import sys; from iamg.tagging import make_tagger; make_tagger('clip', sys.argv[1]); print(*sys.modules)"
+    code = (
+        "import sys; from iamg.tagging import TaggerModels, make_tagger; "
+        "make_tagger('clip', TaggerModels(sys.argv[1])); print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"torch", "open_clip", "transformers"} & set(done.stdout.split())

@@ -161,3 +161,15 @@ def test_every_liked_item_with_k_before_it_gives_a_history():
             assert all((i, t) in times for i, t in zip(history.items, expected[history.objective], strict=True))
         newest = [max(t for i, t, r in rows if i == h.objective and r != 1.0) for h in found]
         assert newest == sorted(newest, reverse=True)
+
+
+def test_hostile_rows_are_skipped_and_counted_one_by_one(tmp_path):
+    path = tmp_path / "interactions.csv"
+    rows = ["u,m1,5,1", "u,m2,NaN,2", f"u,{'x' * 200_000},5,3", "u,m\0" + "3,5,4\r", "u,m4,inf,5", "=1+1,m5,5,6"]
+    path.write_text("\ufeffuser_id,item_id,rating,timestamp\r\n" + "\n".join(rows), encoding="utf-8", newline="")
+    users, skipped = read_interactions(path)
+    assert {user: [event.item_id for event in events] for user, events in users.items()} == {
+        "u": ["m3", "m1"],
+        "=1+1": ["m5"],
+    }
+    assert skipped == 3

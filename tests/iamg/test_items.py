@@ -150,6 +150,67 @@ def test_a_missing_folder_is_named(tmp_path):
         read(tmp_path / "nowhere")
 
 
+def test_an_empty_text_is_taken_from_the_descriptions(folder):
+    jsonl(
+        folder,
+        {"file_name": "a.png", "item_id": "1", "title": "Jaws"},
+        {"file_name": "b.png", "item_id": "2", "text": "Duck"},
+        {"file_name": "c.png", "item_id": "3", "text": " "},
+    )
+    described = [{"item_id": "1", "text": "old"}, {"item_id": "2", "text": "unused"}, {"item_id": "1", "text": "Shark"}]
+    lines = [json.dumps(row) for row in described]
+    (folder / "descriptions.jsonl").write_text("\n".join([*lines, '{"item_id": "3", "te']), encoding="utf-8")
+    items, problems = read(folder)
+    assert [(item.item_id, item.text) for item in items] == [("1", "Shark"), ("2", "Duck"), ("3", "")]
+    assert [place for place, _ in problems] == ["descriptions.jsonl, row 4"]
+
+
+def test_captioned_pictures_take_descriptions_too(folder):
+    (folder / "a.txt").write_text("A red bus")
+    jsonl(folder, {"item_id": "a", "text": "unused"}, {"item_id": "b", "text": "A duck"}, name="descriptions.jsonl")
+    assert [item.text for item in read(folder)[0]] == ["A red bus", "A duck", ""]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"file_name": "x" * 10_000 + ".png"}, "its file_name has 10004 characters, more than the 1000"),
+        ({"file_name": "x" * 999}, "does not exist"),
+        ({"file_name": "loop.png"}, "leads out"),
+        ({"file_name": "b.png", "item_id": "x" * 10_000}, "its item_id has 10000 characters"),
+        ({"file_name": "b.png", "item_id": "two\nlines"}, "control characters"),
+        ({"file_name": "b.png", "text": "x" * 10_000_000}, "its text has 10000000 characters"),
+    ],
+)
+def test_what_is_far_too_long_or_leads_in_a_circle_is_skipped(folder, row, reason):
+    (folder / "loop.png").symlink_to("loop.png")
+    jsonl(folder, {"file_name": "a.png", "item_id": "a/b"}, row)
+    items, problems = read(folder)
+    assert [item.item_id for item in items] == ["a/b"]
+    ((place, found),) = problems
+    assert place == "metadata.jsonl, row 2" and reason in found and len(found) < 1200
+
+
+def test_a_caption_that_is_huge_or_lies_elsewhere_is_not_read(folder, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("outside") / "secret.txt"
+    secret.write_text("a password")
+    (folder / "a.txt").symlink_to(secret)
+    (folder / "b.txt").write_text("x" * 10_000_000)
+    items, problems = read(folder)
+    assert [item.item_id for item in items] == ["c"]
+    assert [place for place, _ in problems] == ["a.png", "b.png"]
+    assert "leads out" in problems[0][1] and "100000 characters" in problems[1][1]
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "descriptions.jsonl"])
+def test_tables_that_lie_elsewhere_are_refused(folder, tmp_path_factory, name):
+    outside = tmp_path_factory.mktemp("outside") / "rows.jsonl"
+    outside.write_text(json.dumps({"file_name": "a.png", "item_id": "a", "text": "a password"}))
+    (folder / name).symlink_to(outside)
+    with pytest.raises(ValueError, match=f"{name}.*leads out"):
+        read(folder)
+
+
 @pytest.mark.parametrize(("name", "count"), [("movielens_mini", 488), ("fashion_mini", 330)])
 def test_real_catalogues_are_read_whole(name, count):
     if not (DATA / name).is_dir():

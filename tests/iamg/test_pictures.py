@@ -140,6 +140,21 @@ def test_symlink_out_of_the_folder_is_refused(tmp_path):
         resolve_inside(tmp_path / "root", "link.png")
 
 
+def test_links_in_a_circle_are_refused(tmp_path):
+    (tmp_path / "a.png").symlink_to("b.png")
+    (tmp_path / "b.png").symlink_to("a.png")
+    with pytest.raises(ValueError, match="a.png.*leads out"):
+        resolve_inside(tmp_path, "a.png")
+
+
+def test_a_frame_larger_than_its_gif_is_a_bomb_too(tmp_path):
+    screen = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 11_000, 11_000, 0) + b"\x02\x02\x44\x01\x00\x3b"
+    (tmp_path / "bomb.gif").write_bytes(screen + frame)
+    with pytest.raises(ValueError, match="bomb.gif.*megapixels|bomb.gif.*exceeds limit"):
+        open_picture(tmp_path / "bomb.gif")
+
+
 def test_paths_inside_the_folder_resolve(tmp_path):
     assert resolve_inside(tmp_path, "a/b.png") == tmp_path / "a" / "b.png"
     assert resolve_inside(tmp_path, "a\\b.png") == tmp_path / "a" / "b.png"

@@ -62,6 +62,15 @@ def test_built_in_vocabularies_are_groups_of_tags_that_a_picture_can_be_given(na
     assert prompt == ("red" if name == "mini poster" else f"{'an' if name == 'outfit' else 'a'} {name}, red")
 
 
+@pytest.mark.parametrize("name", load_scenarios())
+def test_a_description_of_a_sentence_or_two_is_asked_for(name, tmp_path):
+    scenario = load_scenarios()[name]
+    prompt = scenario.description_prompt.format(phi=scenario.phi)
+    assert scenario.phi in prompt and "one or two plain sentences" in prompt and "\n" not in prompt
+    own = load_scenarios(write(tmp_path / "a.toml", description_prompt="What is on this {phi}?"))["book cover"]
+    assert own.description_prompt.format(phi=own.phi) == "What is on this book cover?"
+
+
 def test_a_user_s_vocabulary_is_kept_in_its_order(tmp_path):
     vocabulary = {"light": ["dark", "bright"], "colour": ["red", "blue-green", "1,000 colours"]}
     path = write(tmp_path / "a.toml", vocabulary=vocabulary, tag_prompt="{tag}, on {phi}")
@@ -95,6 +104,10 @@ def test_vocabulary_and_tag_prompt_may_be_left_out(tmp_path):
         ({"tag_prompt": 3}, "tag_prompt must be str, got 3"),
         ({"tag_prompt": "a {phi}"}, r"tag_prompt lacks the placeholder \{tag\}"),
         ({"tag_prompt": "{tag} {text}"}, r"tag_prompt has the unknown placeholder \{text\}"),
+        (
+            {"description_prompt": "{text}"},
+            r"description_prompt has the unknown placeholder \{text\}; it may use \{phi\}",
+        ),
         ({"vocabulary": ["red", "blue"]}, r"vocabulary must be a table of lists of tags, got \['red', 'blue'\]"),
         ({"vocabulary": {"colour": "red"}}, "vocabulary.colour must be a list of two tags or more.*got 'red'"),
         ({"vocabulary": {"colour": ["red"]}}, "vocabulary.colour must be a list of two tags or more"),

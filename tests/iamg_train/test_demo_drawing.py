@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from iamg.interactions import UserHistory
-from iamg_train.demo_drawing import Recipe, draw
+from iamg_train.demo_drawing import Recipe, draw, mask_of
 from iamg_train.demo_graph import Graph
 from iamg_train.demo_task import WORKFLOWS
 
@@ -63,3 +63,12 @@ def test_without_a_mask_the_whole_picture_counts(server, tmp_path, name):
     graph = Graph("", server.prompts[0])
     assert not graph.has("LoadImageMask")
     assert "mask" not in graph.prompt[graph.id_of("IAMGForeground")]["inputs"]
+
+
+def test_a_mask_lies_in_the_folder_of_masks_whatever_the_id(tmp_path):
+    (tmp_path / "items" / "masks").mkdir(parents=True)
+    for name in ("items/masks/p1.png", "secret.png"):
+        (tmp_path / name).touch()
+    assert mask_of("p1", tmp_path / "items") == tmp_path / "items" / "masks" / "p1.png"
+    assert mask_of("../../secret", tmp_path / "items") is None
+    assert mask_of("p2", tmp_path / "items") is None

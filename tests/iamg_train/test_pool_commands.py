@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from iamg.pool import EmbeddingPool
 from iamg.scenarios import load_scenarios
-from iamg.tagging import make_tagger
+from iamg.tagging import TaggerModels, make_tagger
 from iamg_train import pool_commands
 from iamg_train.cli import main
 
@@ -59,7 +59,9 @@ def test_a_pool_is_tagged_by_the_clip_model_given(build, tmp_path, monkeypatch):
         assert pool.tagger == "clip"
         found = pool.item("apple").tags
     with Image.open(tmp_path / "fruit" / "apple.png") as picture:
-        assert make_tagger("clip", model).tag([picture], [None], load_scenarios()["outfit"]) == [found]
+        assert make_tagger("clip", TaggerModels(clip=model)).tag([picture], [None], load_scenarios()["outfit"]) == [
+            found
+        ]
     assert found.image
 
 

@@ -200,8 +200,8 @@ def test_the_clip_tagger_looks_with_a_model_of_comfyui_s_folder(small_open_clip)
 
 def test_only_clip_models_of_comfyui_s_folder_can_be_chosen(small_open_clip, comfy_folders, catalogue, clip, vision):
     for node in (TagExtractor, IAMGPoolBuilder):
-        entry = node.GET_SCHEMA().inputs[-1]
-        assert (entry.id, entry.optional, entry.default) == ("clip_model", True, "iamg_mini")
+        entry = next(entry for entry in node.GET_SCHEMA().inputs if entry.id == "clip_model")
+        assert (entry.optional, entry.default) == (True, "iamg_mini")
         assert entry.options == ["iamg_mini", "small"]
     images = {"image0": to_tensor(drawn(0))}
     for name in ("", "other", "../open_clip/small", str(comfy_folders / OPEN_CLIP / "small")):

@@ -31,6 +31,7 @@ NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 FILES = [str(path.relative_to(WORKFLOWS)) for path in sorted(WORKFLOWS.rglob("*.json"))]
 NOTES = {"Note", "MarkdownNote"}
 WIDGETS = {"COMBO", "STRING", "INT", "FLOAT", "BOOLEAN"}
+CHOICE = "COMFY_DYNAMICCOMBO_V3"  # with further widgets behind it, none behind the choices that are shipped
 SMALL = {"steps": 2, "width": 64, "height": 64}
 SAME_PICTURE = 1.5  # of 255, on average: ComfyUI's DDIM begins and ends at slightly other noise than diffusers'
 LOADED = ("liked_1.png", "liked_2.png", "liked_3.png", "liked_4.png", "redraw.png")
@@ -78,6 +79,7 @@ def base(drawn, tmp_path_factory):
         models / "clip_vision" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": weights.clip_vision,  # to be listed
         models / "clip_vision" / weights.clip_vision.name: weights.clip_vision,
         models / "ipadapter" / "ip-adapter_sd15.safetensors": weights.ip_adapter,
+        models / "text_encoders" / "qwen3.5_2b_bf16.safetensors": weights.ip_adapter,  # to be listed: it never runs
     }.items():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
@@ -120,8 +122,10 @@ def poster(server, pool, objective, users):
 class Run:
     """A shipped API workflow, small enough for a CPU, run with some inputs changed wherever they occur."""
 
-    def __init__(self, server, name: str, **changes):
+    def __init__(self, server, name: str, answers=None, **changes):
         self.server, self.prompt, self.sampled = server, api(name), set()
+        for title, texts in (answers or {}).items():
+            self.answer(title, texts)
         seeded = next(x for x in server.available("CLIPVisionLoader", "clip_name") if x.endswith(".pt"))
         for node in self.prompt.values():
             for key, value in {**SMALL, "batch_size": 1, "clip_name": seeded, **changes}.items():
@@ -129,9 +133,23 @@ class Run:
                     node["inputs"][key] = value
         self.outputs = server.run(self.prompt, lambda node, *_: self.sampled.add(self.prompt[node]["class_type"]))
 
+    def answer(self, title: str, texts: list[str]) -> None:
+        """Put texts into the place of a node that generates them, and show what it is asked."""
+        node_id = self.node_id(title)
+        question = self.prompt[node_id]["inputs"]["prompt"]
+        for place, text in enumerate(texts):
+            node = {"class_type": "PrimitiveStringMultiline", "inputs": {"value": text}, "_meta": {"title": title}}
+            self.prompt[f"{node_id}.{place}"] = node
+        listed = {f"inputs.input{place}": [f"{node_id}.{place}", 0] for place in range(len(texts))}
+        self.prompt[node_id] = {"class_type": "CreateList", "inputs": listed, "_meta": {"title": f"{title}: answers"}}
+        asked = {"class_type": "PreviewAny", "inputs": {"source": question}, "_meta": {"title": f"{title}: question"}}
+        self.prompt[f"{node_id}.asked"] = asked
+
+    def node_id(self, title: str) -> str:
+        return next(key for key, node in self.prompt.items() if node["_meta"]["title"] == title)
+
     def shown(self, title: str) -> dict:
-        node_id = next(key for key, node in self.prompt.items() if node["_meta"]["title"] == title)
-        return self.outputs[node_id]
+        return self.outputs[self.node_id(title)]
 
     def told(self, title: str) -> str:
         return self.shown(title)["text"][0]
@@ -184,7 +202,7 @@ def widget_values(node: dict, schema: dict):
     values, uploads = iter(node.get("widgets_values", [])), 0
     for name, (kind, *options) in {**schema.get("required", {}), **schema.get("optional", {})}.items():
         options = options[0] if options else {}
-        if (isinstance(kind, list) or kind in WIDGETS) and not options.get("forceInput"):
+        if (isinstance(kind, list) or kind in WIDGETS or kind == CHOICE) and not options.get("forceInput"):
             yield name, next(values)
             uploads += bool(options.get("image_upload"))
             if options.get("control_after_generate"):
@@ -199,7 +217,7 @@ def test_ui_and_api_files_are_the_same_graph(name, object_info):
 
 
 def test_every_workflow_has_a_twin_and_a_picture():
-    assert len(NAMES) == 5
+    assert len(NAMES) == 6
     assert {path.stem for path in (WORKFLOWS / "api").glob("*.json")} == set(NAMES)
     for name in NAMES:
         picture = WORKFLOWS / f"{name}.jpg"
@@ -268,6 +286,44 @@ def test_four_pictures_and_a_sentence_are_enough(server):
     assert "golden light, sailing" in run.found("Rewrite the text")["prompt"]
     for neighbours in run.found("Similar items").values():
         assert len(neighbours) == 3 and ids(neighbours) <= {"1", "2", "3", "4"}
+
+
+ANSWERS = {  # of a model of gigabytes
+    "Look at the pictures": [
+        "Sure! Here are the tags:\n\n1. **Golden light**\n2. **Balloon**",
+        '```json\n{"tags": ["golden light", "sailboat"]}\n```',
+        "I'm sorry, but I can't help with that.",
+        "<think>\nA rocket.\n</think>\n\nColor: golden\nSetting: school",
+    ],
+    "Read the texts": ["adventure, baker", "adventure, sea", "spring, cat, postman", "summer, friendship"],
+    "Look at it": ["lighthouse, night, golden light"],
+    "Read its text": ["Tags: keeper, lost ship"],
+}
+
+
+def test_answers_of_a_language_model_become_tags_and_rewrite_the_text(server):
+    run = Run(server, "tag_with_text_generation", ANSWERS)
+    assert run.told("Tags found").splitlines() == [
+        "golden light, balloon, adventure, baker",
+        "golden light, sailboat, adventure, sea",
+        "spring, cat, postman",
+        "golden, school, summer, friendship",
+    ]
+    assert run.told("What could not be used") == "the answer about the picture of item 3: it refuses"
+    assert run.told("Its tags") == "lighthouse, night, golden light, keeper, lost ship"
+    rewritten = run.found("Rewrite the text")
+    assert rewritten["interest_tags"][:2] == ["adventure", "golden light"]  # twice each; the others once
+    assert "about lighthouse, night, golden light, keeper, lost ship, maybe related to" in rewritten["prompt"]
+
+
+def test_a_language_model_is_asked_about_each_picture_and_each_text(server):
+    run = Run(server, "tag_with_text_generation", ANSWERS)
+    lines = run.prompt[run.node_id("One line about each")]["inputs"]["value"].splitlines()
+    questions = run.shown("Read the texts: question")["text"]
+    assert len(questions) == len(lines) == 4
+    assert all(asked.startswith(line) for asked, line in zip(questions, lines, strict=True))
+    (question,) = run.shown("Look at the pictures: question")["text"]
+    assert question.startswith("This image is a movie poster") and question == run.told("Look at it: question")
 
 
 def test_sweep_moves_away_from_no_interest(server, pool, users):
