@@ -32,7 +32,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(COMFYUI)
 	$(PYTHON) -m venv .venv
 	@echo "installing what ComfyUI and I-AM-G need into .venv/ (the first time several GB, mostly torch)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--requirement $(COMFYUI) --editable ".[train,foreground,loggers,dev]"
+		--requirement $(COMFYUI) --editable ".[train,foreground,loggers,synonyms,dev]"
 	touch $@
 
 $(CURDIR)/.comfyui/requirements.txt:

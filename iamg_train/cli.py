@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         command = _command(pools, name, _run("pool_commands", name), help_text)
         command.add_argument("pool", type=Path, metavar="POOL", help="a pool's folder")
 
-    data = commands.add_parser("data", help="check and prepare what is trained on").add_subparsers(
+    data = commands.add_parser("data", help="import, download, check and prepare what is trained on").add_subparsers(
         required=True, metavar="command"
     )
     check = _command(
