@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -54,7 +54,7 @@ CHAT = """\
 
 def write_llama(folder: Path, seed: int = 0, chat: bool = True) -> Path:
     """A Llama (Eq 3), two layers of width 32; without `chat`, its tokenizer has no chat template."""
-    tokenizer = _tokenizer(())
+    tokenizer = _tokenizer((), begins=True)
     if chat:
         tokenizer.chat_template = "{{ bos_token }}" + CHAT
     config = LlamaConfig(**LANGUAGE, **_heads(tokenizer))
@@ -63,7 +63,7 @@ def write_llama(folder: Path, seed: int = 0, chat: bool = True) -> Path:
 
 def write_llava(folder: Path, seed: int = 0) -> Path:
     """A LLaVA-1.5 (Eq 2): CLIP's vision tower, 16 patches a picture, and a Llama."""
-    tokenizer = _tokenizer((LLAVA_IMAGE,))
+    tokenizer = _tokenizer((LLAVA_IMAGE,), begins=True)
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
             hidden_size=32,
@@ -90,7 +90,7 @@ def write_llava(folder: Path, seed: int = 0) -> Path:
 
 def write_qwen2_vl(folder: Path, seed: int = 0) -> Path:
     """A Qwen2-VL (Eq 2): pictures of any shape, one token for every 16 x 16 pixels."""
-    tokenizer = _tokenizer(QWEN_VISION)
+    tokenizer = _tokenizer(QWEN_VISION, begins=False)
     start, end, image, video = map(tokenizer.convert_tokens_to_ids, QWEN_VISION)
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
     config = Qwen2VLConfig(
@@ -140,7 +140,8 @@ def _example(processor, picture: Image.Image | None, prompt: str, answer: str) -
     else:
         message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
         begin = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
-        inputs = processor(text=[begin + answer + END], images=[picture], return_tensors="pt")
+        text = begin + answer + END
+        inputs = processor(text=[text], images=[picture], return_tensors="pt", add_special_tokens=False)
         tokenizer = processor.tokenizer
     answered = len(tokenizer(answer + END, add_special_tokens=False)["input_ids"])
     labels = inputs["input_ids"].clone()
@@ -148,8 +149,8 @@ def _example(processor, picture: Image.Image | None, prompt: str, answer: str) -
     return {**inputs, "labels": labels}
 
 
-def _tokenizer(special: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE, trained on the scenarios' prompts and vocabularies."""
+def _tokenizer(special: Sequence[str], begins: bool) -> PreTrainedTokenizerFast:
+    """Byte-level BPE, trained on the scenarios' prompts and vocabularies; one that `begins` puts START before a text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -163,6 +164,9 @@ def _tokenizer(special: Sequence[str]) -> PreTrainedTokenizerFast:
     texts = [text for x in scenarios for text in (x.image_prompt, x.text_prompt, *x.vocabulary.values())]
     texts = [text if isinstance(text, str) else ", ".join(text) for text in texts]
     tokenizer.train_from_iterator(texts, trainer)
+    if begins:
+        start = (START, tokenizer.token_to_id(START))
+        tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A", special_tokens=[start])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, bos_token=START, eos_token=END)
 
 
