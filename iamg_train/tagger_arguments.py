@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iamg.tagging import MINI_CLIP, TAGGERS, Tagger, TaggerModels, make_tagger
+from iamg_train.argument_types import positive
 
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 
@@ -28,7 +29,7 @@ def add_tagger_arguments(command: argparse.ArgumentParser | argparse._ArgumentGr
     add("--language-model", "what reads texts; the same", metavar="MODEL")
     add("--tagger-device", "where the transformers tagger runs: auto, cpu, cuda, cuda:1 ...", default="auto")
     add("--tagger-dtype", "what it computes in; auto: 16 bits on a GPU", choices=DTYPES, default=DTYPES[0])
-    add("--tagger-batch-size", "questions that it answers together", type=_positive, default=8, metavar="N")
+    add("--tagger-batch-size", "questions that it answers together", type=positive, default=8, metavar="N")
     add(
         "--endpoint",
         "settings of the endpoint tagger, TOML (default: the environment's IAMG_ENDPOINT_URL ...)",
@@ -42,7 +43,7 @@ def add_tagger_arguments(command: argparse.ArgumentParser | argparse._ArgumentGr
 
 
 def tagger_of(arguments: argparse.Namespace, watch: Callable[[Tagger], Tagger] = lambda tagger: tagger) -> Tagger:
-    """The tagger that the arguments ask for: cached as it answers, then filtered, then its synonyms merged.
+    """The tagger that the arguments ask for: cached as it answers, its synonyms merged, then filtered.
 
     `watch` is given what answers where the cache does not.
     """
@@ -51,14 +52,14 @@ def tagger_of(arguments: argparse.Namespace, watch: Callable[[Tagger], Tagger] =
         from iamg.tagging.cache import CachedTagger
 
         tagger = CachedTagger(tagger, arguments.tag_cache)
-    if arguments.exclude_tags or arguments.only_tags:
-        from iamg.tagging.filters import FilteredTagger, TagFilter
-
-        tagger = FilteredTagger(tagger, TagFilter(tuple(arguments.exclude_tags), tuple(arguments.only_tags)))
     if arguments.synonyms:
         from iamg.tagging.synonyms import MergedTagger, read_synonyms
 
         tagger = MergedTagger(tagger, read_synonyms(arguments.synonyms))
+    if arguments.exclude_tags or arguments.only_tags:
+        from iamg.tagging.filters import FilteredTagger, TagFilter
+
+        tagger = FilteredTagger(tagger, TagFilter(tuple(arguments.exclude_tags), tuple(arguments.only_tags)))
     return tagger
 
 
@@ -72,10 +73,3 @@ def tagger_models(arguments: argparse.Namespace) -> TaggerModels:
         batch_size=arguments.tagger_batch_size,
         endpoint=arguments.endpoint,
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from iamg_train.argument_types import positive
+
 Add = Callable[..., argparse.ArgumentParser]
 Run = Callable[[str, str], Callable[[argparse.Namespace], int]]
 
@@ -19,7 +21,7 @@ def add_commands(commands, add: Add, run: Run) -> None:
         command.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make")
         command.add_argument(
             "--max-users",
-            type=_positive,
+            type=positive,
             metavar="N",
             help="keep N users, those that `data prepare` looks at first, and the items that they met",
         )
@@ -41,10 +43,3 @@ def add_commands(commands, add: Add, run: Run) -> None:
         command.add_argument("--image-urls", type=Path, metavar="FILE", help="CSV: id, address of its picture")
     folder = importer("imagefolder", "check and copy a folder of pictures", "pictures with metadata or captions")
     folder.add_argument("--interactions", type=Path, metavar="FILE", help="CSV (default: interactions.csv in SOURCE)")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number

@@ -9,6 +9,7 @@ from PIL import Image
 
 from iamg.scenarios import load_scenarios
 from iamg.tagging import ItemTags, TaggerModels
+from iamg.tagging.synonyms import Synonym, write_synonyms
 from iamg_train.tagger_arguments import add_tagger_arguments, tagger_models, tagger_of
 
 POSTER = load_scenarios()["movie poster"]
@@ -45,6 +46,17 @@ def test_the_cache_keeps_what_the_model_said_and_filters_can_change_afterwards(t
         ):
             assert tagger_of(parsed(*argv, *more)).tag([RED], [None], POSTER) == [ItemTags(expected)]
     assert len(server.requests) == 1
+
+
+def test_what_was_merged_into_a_tag_goes_with_it(tmp_path):
+    with FakeEndpoint(tags=lambda request: ["red", "scarlet", "night"]) as server:
+        settings, synonyms = tmp_path / "endpoint.toml", tmp_path / "synonyms.jsonl"
+        settings.write_text(f"url = {json.dumps(server.url)}\nvision_model = 'v'\n")
+        write_synonyms(synonyms, [Synonym("scarlet", "red", 0.95)])
+        argv = ["--tagger", "endpoint", "--endpoint", settings, "--synonyms", synonyms]
+        assert tagger_of(parsed(*argv)).tag([RED], [None], POSTER) == [ItemTags(("red", "night"))]
+        argv += ["--exclude-tags", "red"]
+        assert tagger_of(parsed(*argv)).tag([RED], [None], POSTER) == [ItemTags(("night",))]
 
 
 @pytest.mark.parametrize("argv", [("--tagger", "llava"), ("--tagger-batch-size", 0), ("--tagger-dtype", "int8")])
