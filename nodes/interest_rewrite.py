@@ -5,7 +5,9 @@ from dataclasses import asdict
 from comfy_api.latest import io
 
 from ..iamg.interests import rewrite
+from ..iamg.tag_text import split_tags
 from ..iamg.tagging import ItemTags
+from ..iamg.tagging.filters import TagFilter
 from .encoders import ClipText
 from .folders import scenarios
 from .pictures import shown
@@ -41,6 +43,20 @@ class InterestRewrite(io.ComfyNode):
                 ),
                 Tags.Input("item_tags", optional=True, tooltip="Tags of the item that is redrawn."),
                 Tags.Input("history_tags", optional=True, tooltip="Tags of the user's last items, the newest first."),
+                io.String.Input(
+                    "exclude_tags",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Tags never to name, separated by commas, in any spelling: of the item and of the history.",
+                ),
+                io.String.Input(
+                    "only_tags",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Tags of which alone any are named, separated by commas. Empty: all.",
+                ),
             ],
             outputs=[
                 io.String.Output("prompt", tooltip="The rewritten text, ready for CLIP Text Encode."),
@@ -50,10 +66,20 @@ class InterestRewrite(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip, text, scenario, max_interest_tags, typed_interests, item_tags=None, history_tags=None
+        cls,
+        clip,
+        text,
+        scenario,
+        max_interest_tags,
+        typed_interests,
+        item_tags=None,
+        history_tags=None,
+        exclude_tags="",
+        only_tags="",
     ) -> io.NodeOutput:
+        wanted = TagFilter(split_tags(exclude_tags), split_tags(only_tags))
         typed = [tag.strip() for tag in typed_interests.split(",") if tag.strip()]
-        history = [ItemTags(text=(tag,)) for tag in typed] or history_tags or []
+        history = [ItemTags(text=(tag,)) for tag in typed] or [wanted.keep(tags) for tags in history_tags or []]
         # typed interests stand in for the history: each counts once, in the order typed
         own = item_tags or [ItemTags()]
         if len(own) > 1:
@@ -61,5 +87,7 @@ class InterestRewrite(io.ComfyNode):
                 f"item_tags holds the tags of {len(own)} items, but one item is rewritten at a time; connect the Tag "
                 "Extractor of that item, and the others' to history_tags"
             )
-        result = rewrite(text, own[0], history, scenarios()[scenario], ClipText(clip).count, max_interest_tags)
+        result = rewrite(
+            text, wanted.keep(own[0]), history, scenarios()[scenario], ClipText(clip).count, max_interest_tags
+        )
         return io.NodeOutput(result.prompt, result.report(), ui=shown(cls, asdict(result)))

@@ -241,6 +241,16 @@ def test_typed_interests_replace_the_history(clip):
     assert prompt == "Heat. This movie poster is maybe related to neon, rain."
 
 
+def test_unwanted_tags_are_named_neither_of_the_item_nor_of_the_history(clip):
+    given = clip, "Heat.", POSTER, 8, "", [ItemTags(("dark tones",), ("crime",))], [ItemTags(("Dark-Tone", "blue"))]
+    assert InterestRewrite.execute(*given, exclude_tags="dark tone, rain").result[0] == (
+        "Heat. This movie poster is about crime, maybe related to blue."
+    )
+    assert InterestRewrite.execute(*given, only_tags="blues").result[0] == (
+        "Heat. This movie poster is maybe related to blue."
+    )
+
+
 @pytest.mark.parametrize("text", ["word " * 5000, "🎬" * 300, "((((", "a,\nb," * 100])
 def test_hostile_text_still_fits_one_window(clip, text):
     tags = [ItemTags(text=("a (b)", "c,d\ne", "🎬", "x" * 300))]
