@@ -23,7 +23,7 @@ demo: $(INSTALLED) ## make a catalogue, a pool and pictures, and write demo/inde
 test: $(INSTALLED) ## run the linter and every test, those that need ComfyUI included
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m pytest -m "" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 clean: ## remove everything that these targets made
 	rm -rf .venv .comfyui demo *.egg-info .pytest_cache .ruff_cache
