@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from iamg_train.mini.statistics import Bootstrap, sign
+from iamg_train.evaluation.statistics import Bootstrap, sign
 
 
 def interval(estimate):
