@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import xxhash
@@ -15,6 +15,8 @@ from iamg_train.ids import as_id
 from iamg_train.whole_files import file_hash
 
 ORIGINAL = "original item"
+SHUFFLED = "shuffled histories"
+"""What scores call the null run: the reference's pictures, measured against the histories of other users."""
 LINE = '{"file": "45/2571_0.png", "user_id": "45", "objective": "2571"}'
 OF_A_PICTURE = {
     *("file", "user_id", "objective", "history", "seed", "text", "item_text"),
@@ -54,6 +56,10 @@ class Method:
     def pairs(self) -> list[Pair]:
         """Each once, in the manifest's order."""
         return list(dict.fromkeys(shot.pair for shot in self.shots))
+
+    def only(self, pairs: Collection[Pair]) -> "Method":
+        """The same, with no other pictures than of these."""
+        return replace(self, shots=tuple(shot for shot in self.shots if shot.pair in pairs))
 
 
 def read_method(name: str, folder: Path) -> Method:
