@@ -11,6 +11,7 @@ from iamg.scenarios import load_scenarios
 from iamg_train.config import SECTIONS
 from iamg_train.config_flags import add_flags
 from iamg_train.datasets.commands import add_commands as add_dataset_commands
+from iamg_train.evaluation.questionnaire_commands import add_commands as add_questionnaire_commands
 from iamg_train.images.commands import add_commands as add_image_commands
 from iamg_train.mini.commands import add_commands as add_mini_commands
 from iamg_train.tag_command import add_commands as add_tag_commands
@@ -74,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     add_image_commands(data, _command, _run)
 
     add_tag_commands(commands, _command, _run)
+
+    add_questionnaire_commands(commands, _command, _run)
 
     fit = _command(commands, "fit", _run("fit", "run"), "fine-tune IRA and IP-Adapter on your own catalogue")
     add_flags(fit)
