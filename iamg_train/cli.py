@@ -4,18 +4,20 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
 
 from iamg.crop import CROPS
 from iamg.scenarios import load_scenarios
-from iamg_train.config import SECTIONS
+from iamg_train.argument_types import multiple_of_8, positive
 from iamg_train.config_flags import add_flags
 from iamg_train.datasets.commands import add_commands as add_dataset_commands
+from iamg_train.drawing_arguments import add_drawing_arguments
+from iamg_train.evaluation.judge_commands import add_commands as add_judge_commands
 from iamg_train.evaluation.questionnaire_commands import add_commands as add_questionnaire_commands
 from iamg_train.images.commands import add_commands as add_image_commands
 from iamg_train.mini.commands import add_commands as add_mini_commands
 from iamg_train.tag_command import add_commands as add_tag_commands
 from iamg_train.tagger_arguments import add_tagger_arguments
+from iamg_train.variants import KNOWN
 
 DTYPES = ("float16", "float32", "bfloat16")
 INTERRUPTED = 130  # the shell's own status after Ctrl-C
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("items", type=Path, metavar="DIR", help="pictures with metadata.jsonl, .csv or .parquet")
     check.add_argument("--interactions", type=Path, metavar="FILE", help="CSV (default: interactions.csv in DIR)")
-    check.add_argument("--history-length", type=_positive, default=5, help="k: liked items before the objective")
+    check.add_argument("--history-length", type=positive, default=5, help="k: liked items before the objective")
     check.add_argument("--min-rating", type=float, default=4.0, help="from which rating on an item counts as liked")
     prepare = _command(
         data,
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_tag_commands(commands, _command, _run)
 
+    add_judge_commands(commands, _command, _run)
     add_questionnaire_commands(commands, _command, _run)
 
     fit = _command(commands, "fit", _run("fit", "run"), "fine-tune IRA and IP-Adapter on your own catalogue")
@@ -142,7 +145,7 @@ def _add_encoding(command: argparse.ArgumentParser) -> None:
     command.add_argument("--scenario", choices=scenarios, default=scenarios[0], help="what kind of items these are")
     add_tagger_arguments(command)
     command.add_argument("--crop", choices=CROPS, default=CROPS[0], help="how pictures meet CLIP's square window")
-    command.add_argument("--batch-size", type=_positive, default=16, help="items encoded together")
+    command.add_argument("--batch-size", type=positive, default=16, help="items encoded together")
     command.add_argument("--device", default="auto", help="where the encoders run: auto, cpu, cuda, cuda:1 ...")
     command.add_argument("--dtype", choices=DTYPES, default="float32", help="what the encoders compute in")
 
@@ -157,26 +160,17 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
         help='JSONL of {"user_id": ..., "objective": ...}, objective may be left out',
     )
     command.add_argument("--objective", metavar="ID", help="the item to redraw (default: what a user liked last)")
-    # Out, steps and seed are also keys of a run's settings, which these must not change: they have names of their own.
+    # Out is also a key of a run's settings, which this must not change: it has a name of its own.
     command.add_argument(
         "--out", dest="gallery", type=Path, required=True, metavar="DIR", help="where pictures are put"
     )
-    drawing = command.add_argument_group("drawing")
-    drawing.add_argument("--pictures", type=_positive, default=4, metavar="N", help="pictures of each user")
-    drawing.add_argument("--steps", dest="ddim_steps", type=_positive, default=50, metavar="N", help="DDIM steps")
-    drawing.add_argument(
-        "--guidance-scale", type=float, default=7.5, metavar="NUMBER", help="of classifier-free guidance"
+    command.add_argument(
+        "--variant",
+        default="full",
+        metavar="NAME",
+        help="the method with a part taken out or a number changed: " + KNOWN,
     )
-    drawing.add_argument(
-        "--seed", dest="first_seed", type=int, default=0, metavar="N", help="of the noise of a user's first picture"
-    )
-    for side in ("width", "height"):
-        drawing.add_argument(f"--{side}", type=_multiple_of_8, default=512, metavar="N", help="pixels")
-    for key, field in SECTIONS["train"].model_fields.items():
-        if key in ("device", "precision"):
-            drawing.add_argument(
-                f"--{key}", choices=get_args(field.annotation), default=argparse.SUPPRESS, help=field.description
-            )
+    add_drawing_arguments(command)
     add_flags(command, ("data", "model", "method"))
 
 
@@ -186,7 +180,7 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
     own.add_argument("--interactions", type=Path, metavar="FILE", help="CSV: user_id, item_id, rating, timestamp")
     own.add_argument("--users", nargs="+", metavar="ID", help="whom to draw for (default: two of differing tastes)")
     own.add_argument("--objective", metavar="ID", help="the item to redraw (default: one that the users liked)")
-    own.add_argument("--history-length", type=_positive, default=5, help="k: liked items before the objective")
+    own.add_argument("--history-length", type=positive, default=5, help="k: liked items before the objective")
     own.add_argument("--min-rating", type=float, default=4.0, help="from which rating on an item counts as liked")
     _add_encoding(command.add_argument_group("the pool (scenario and tagger default to what fits the catalogue)"))
     command.set_defaults(scenario=None, tagger=None)
@@ -202,10 +196,10 @@ def _add_demo(command: argparse.ArgumentParser) -> None:
         drawing.add_argument(
             name, nargs="*", type=float, default=default, metavar="L", help=f"{what}, a picture each for everybody"
         )
-    drawing.add_argument("--top-k", type=_positive, default=5, help="K: texts and pictures retrieved")
-    drawing.add_argument("--steps", type=_positive, metavar="N", help="of the sampler")
+    drawing.add_argument("--top-k", type=positive, default=5, help="K: texts and pictures retrieved")
+    drawing.add_argument("--steps", type=positive, metavar="N", help="of the sampler")
     for side in ("width", "height"):
-        drawing.add_argument(f"--{side}", type=_multiple_of_8, metavar="N", help="pixels")
+        drawing.add_argument(f"--{side}", type=multiple_of_8, metavar="N", help="pixels")
     drawing.add_argument("--seed", type=int, metavar="N", help="of the noise, which all pictures share")
     command.add_argument("--server", metavar="URL", help="a ComfyUI that runs already (default: start one)")
     command.add_argument("--out", type=Path, default=Path("demo"), help="where everything is put")
@@ -216,17 +210,3 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
-
-
-def _multiple_of_8(text: str) -> int:
-    number = _positive(text)
-    if number % 8:
-        raise argparse.ArgumentTypeError(f"{text} is not a multiple of 8")
-    return number
