@@ -33,11 +33,17 @@ class Variant:
 
     def is_run(self, config: Config) -> bool:
         """Whether pictures of this variant are those of the run itself."""
-        own = {key: getattr(getattr(config, name), key) for name in SECTIONS for key in SECTIONS[name].model_fields}
-        return self.rewritten and all(own[key] == value for key, value in self.changes.items())
+        return self.rewritten and all(own_value(config, key) == value for key, value in self.changes.items())
 
     def _told(self) -> str:
         return ", ".join(f"{key} = {value}" for key, value in self.changes.items())
+
+
+def own_value(config: Config, key: str) -> object:
+    """What the run draws with."""
+    if key == "interest_weight":
+        return config.method.drawn_interest_weight
+    return next(getattr(getattr(config, name), key) for name in SECTIONS if key in SECTIONS[name].model_fields)
 
 
 FULL = Variant("full")

@@ -15,6 +15,7 @@ from iamg_train.ids import as_id
 from iamg_train.whole_files import file_hash
 
 ORIGINAL = "original item"
+RUN = "@"
 SHUFFLED = "shuffled histories"
 """What scores call the null run: the reference's pictures, measured against the histories of other users."""
 LINE = '{"file": "45/2571_0.png", "user_id": "45", "objective": "2571"}'
@@ -52,6 +53,11 @@ class Method:
     shots: tuple[Shot, ...]
     manifest_hash: str  # xxh3_128
     settings: dict  # what the manifest says of every picture alike
+
+    @property
+    def group(self) -> str:
+        """What the runs NAME@1, NAME@2 ... of one method, such as its training seeds, are reported as; else the name."""
+        return self.name.partition(RUN)[0]
 
     def pairs(self) -> list[Pair]:
         """Each once, in the manifest's order."""

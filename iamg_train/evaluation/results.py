@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 
 from iamg.items import read_items
-from iamg_train.evaluation.methods import SHUFFLED, Method, Shot
+from iamg_train.evaluation.methods import RUN, SHUFFLED, Method, Shot
 from iamg_train.evaluation.metrics import Definition
 from iamg_train.evaluation.scores import Scores
 from iamg_train.evaluation.statistics import (
@@ -31,8 +31,6 @@ from iamg_train.whole_files import file_hash, write_whole
 
 RESULTS = "results.json"
 FORMAT_VERSION = 1
-RUN = "@"
-"""Methods named NAME@1, NAME@2, ... are runs (training seeds) of one."""
 EXAMPLES = 3  # users at each end and in the middle
 
 Sweeps = Mapping[str, Mapping[float, str]]
@@ -44,7 +42,7 @@ class Values(NamedTuple):
 
     clusters: list[str]
     means: dict[str, np.ndarray]  # by method
-    runs: dict[str, dict[str, float]]  # by method and run: its mean over clusters; of one run nothing
+    runs: dict[str, dict[str, float]]  # by method and run: its mean over clusters; empty where there is one run
 
 
 def summarise(
@@ -63,7 +61,7 @@ def summarise(
 
     A number that cannot be had is None, such as the interval of one user. ValueError where the reference is no method.
     """
-    names = list(dict.fromkeys(method.name.partition(RUN)[0] for method in methods))
+    names = list(dict.fromkeys(method.group for method in methods))
     if reference not in names:
         raise ValueError(f"the reference '{reference}' is not among the methods {', '.join(names)}; name one of them")
     values = {x.name: _values(scores[x.name], names) for x in definitions if x.name in scores}
@@ -159,10 +157,9 @@ def _examples(
     shots: dict[str, dict[str, Shot]] = {}  # by user and method: the first picture of the user's first objective
     objectives: dict[str, str] = {}
     for method in methods:
-        name = method.name.partition(RUN)[0]
         for shot in method.shots:
             if shot.objective == objectives.setdefault(shot.user_id, shot.objective):
-                shots.setdefault(shot.user_id, {}).setdefault(name, shot)
+                shots.setdefault(shot.user_id, {}).setdefault(method.group, shot)
     usable = [x for x in definitions if x.name in values and reference in values[x.name].means]
     usable = [x for x in usable if x.direction and set(values[x.name].clusters) <= set(shots)]
     if not usable:
