@@ -55,13 +55,20 @@ class ScoreFile:
         """Values of missing subjects, on the disk when it returns; their twins have them at the next `missing`."""
         for subject, value in values.items():
             if not isfinite(value):
-                raise ValueError(f"{subject.metric} of {subject.method}, {subject.file or subject.objective} is {value}")
+                raise ValueError(
+                    f"{subject.metric} of {subject.method}, {subject.file or subject.objective} is {value}"
+                )
             self._values[self._wanted[subject]] = float(value)
         self._append(values)
 
+    def __enter__(self) -> "ScoreFile":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._log.__exit__(*raised)
+
     def finish(self) -> Scores:
-        """What was wanted, and has a value; the file keeps that alone, a row each."""
-        self._log.close()
+        """What was wanted, and has a value; the file, which must be closed, keeps that alone, a row each."""
         rows = {subject: self._rows[subject] for subject in self._wanted if self._holds(subject)}
         write_whole(self._path, json_lines(_row(subject, *row) for subject, row in rows.items()))
         return _scores((subject, value) for subject, (_, value) in rows.items())
