@@ -11,6 +11,7 @@ from iamg_train.argument_types import multiple_of_8, positive
 from iamg_train.config_flags import add_flags
 from iamg_train.datasets.commands import add_commands as add_dataset_commands
 from iamg_train.drawing_arguments import add_drawing_arguments
+from iamg_train.evaluation.evaluate_command import add_commands as add_evaluate_commands
 from iamg_train.evaluation.judge_commands import add_commands as add_judge_commands
 from iamg_train.evaluation.questionnaire_commands import add_commands as add_questionnaire_commands
 from iamg_train.images.commands import add_commands as add_image_commands
@@ -26,6 +27,7 @@ INTERRUPTED = 130  # the shell's own status after Ctrl-C
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0, 1 where a check failed, 2 for bad input with one line on stderr, 130 after Ctrl-C."""
     arguments = _parser().parse_args(argv)
+    arguments.typed = sys.argv[1:] if argv is None else list(argv)
     try:
         return arguments.run(arguments)
     except (ValueError, OSError, RuntimeError) as error:
@@ -78,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_tag_commands(commands, _command, _run)
 
+    add_evaluate_commands(commands, _command, _run)
     add_judge_commands(commands, _command, _run)
     add_questionnaire_commands(commands, _command, _run)
 
