@@ -14,6 +14,7 @@ from iamg_train.drawing_arguments import add_drawing_arguments
 from iamg_train.evaluation.evaluate_command import add_commands as add_evaluate_commands
 from iamg_train.evaluation.judge_commands import add_commands as add_judge_commands
 from iamg_train.evaluation.questionnaire_commands import add_commands as add_questionnaire_commands
+from iamg_train.evaluation.variant_commands import add_commands as add_variant_commands
 from iamg_train.images.commands import add_commands as add_image_commands
 from iamg_train.mini.commands import add_commands as add_mini_commands
 from iamg_train.tag_command import add_commands as add_tag_commands
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add_tag_commands(commands, _command, _run)
 
     add_evaluate_commands(commands, _command, _run)
+    add_variant_commands(commands, _command, _run)
     add_judge_commands(commands, _command, _run)
     add_questionnaire_commands(commands, _command, _run)
 

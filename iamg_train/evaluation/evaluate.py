@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import Progress
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from iamg_train.console import console, plain, progress_bar, tell_problems
@@ -22,7 +22,7 @@ from iamg_train.shown_command import shown_command
 
 def run(arguments: Namespace) -> int:
     methods = methods_of(arguments)
-    reference = arguments.reference or methods[0].name
+    reference = arguments.reference or methods[0].group
     settings, command = metric_settings_of(arguments), shown_command(arguments)
     evaluate(methods, reference, arguments.items, arguments.out, settings, command)
     return 0
@@ -42,9 +42,9 @@ def evaluate(
     What is in `out` already is not computed again. ValueError where the reference is no method, the methods have nothing
     in common, or a model cannot be used.
     """
-    own = next((method for method in methods if method.name == reference), None)
+    own = next((method for method in methods if method.group == reference), None)  # of several runs the first
     if own is None:
-        names = ", ".join(method.name for method in methods)
+        names = ", ".join(dict.fromkeys(method.group for method in methods))
         raise ValueError(f"the reference '{reference}' is not among the methods {names}; name one of them")
     pairs = set(in_common(methods))
     left_out = [
@@ -100,8 +100,8 @@ def _write_report(results: dict, out: Path, items: Path) -> None:
 
 
 def _tell(results: dict) -> None:
-    methods = list(results["methods"])
-    table = Table("", *(Text(plain(name)) for name in methods), show_edge=False)
+    methods = list(dict.fromkeys(method for of_metric in results["estimates"].values() for method in of_metric))
+    table = Table("", *(Column(Text(plain(name))) for name in methods), show_edge=False)
     for name, of_metric in results["estimates"].items():
         table.add_row(name, *(_estimate(of_metric.get(method)) for method in methods))
     console.print(table)

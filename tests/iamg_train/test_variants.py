@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_mini import write_mini
+from small_mini import busiest_users, write_config, write_mini
 
 from iamg.adapter import load_adapter
 from iamg.items import read_items
 from iamg.pictures import open_picture
 from iamg_train.cli import main
-from iamg_train.config import load_config
 from iamg_train.diffusion_files import load_unet, load_vae
 from iamg_train.encoders import ClipEncoders
-from iamg_train.mini.world import MASKS
 from iamg_train.personalised_unet import Conditions, PersonalisedUNet
 from iamg_train.sampling import draw_latents
 from iamg_train.variants import KNOWN, PARTS, parse_variant, vary
@@ -30,30 +28,17 @@ def mini(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config_file(mini, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    given = {name: mini[name] for name in ("pool", "checkpoint", "clip_vision", "ip_adapter")}
-    given |= {"items": mini["world"], "masks": mini["world"] / MASKS, "foreground": "masks", "scenario": "mini poster"}
-    given |= {"interest_tags": 3, "prepared": folder / "prepared", "cache": folder / "cache", "cache_dtype": "float32"}
-    config = load_config(None, given | {"resolution": SIZE, "device": "cpu", "interest_weight": 0.5})
-    (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
-    return folder / "config.toml"
+    return write_config(mini, tmp_path_factory.mktemp("run"), interest_tags=3, interest_weight=0.5)
 
 
 @pytest.fixture(scope="module")
-def user(mini):
-    lines = (mini["world"] / "interactions.csv").read_text().splitlines()[1:]
-    users = [line.split(",")[0] for line in lines]
-    return max(sorted(set(users)), key=users.count)
-
-
-@pytest.fixture(scope="module")
-def draw(config_file, user, tmp_path_factory):
+def draw(mini, config_file, tmp_path_factory):
     """The picture of one user under these flags, and its line of the manifest; or the exit status where that is not 0."""
 
     def draw(*flags):
         out = tmp_path_factory.mktemp("out")
         small = ["--pictures", 1, "--steps", STEPS, "--width", SIZE, "--height", SIZE, "--seed", SEED]
-        words = ["generate", "--config", config_file, "--out", out, "--user", user, *small, *flags]
+        words = ["generate", "--config", config_file, "--out", out, "--user", *busiest_users(mini, 1), *small, *flags]
         if status := main([str(word) for word in words]):
             return status
         (line,) = (out / "manifest.jsonl").read_text().splitlines()
@@ -129,7 +114,9 @@ def test_an_unknown_variant_is_told_those_that_there_are(name, draw, capsys):
     assert f"no variant '{name}'" in error and KNOWN in error
 
 
-@pytest.mark.parametrize(("name", "told"), [("lambda2=-1", "interest_weight"), ("H=0", "H"), ("K=1.5", "top_k")])
+@pytest.mark.parametrize(
+    ("name", "told"), [("lambda2=-1", "interest-weight"), ("H=0", "interest-tags"), ("K=1.5", "top-k")]
+)
 def test_a_number_out_of_its_limits_is_the_settings_problem(name, told, draw, capsys):
     assert draw("--variant", name) == 2
     assert told in capsys.readouterr().err
