@@ -4,8 +4,6 @@ import csv
 import io
 import json
 import math
-import shlex
-import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +17,7 @@ from iamg_train.console import console, plain, tell_problems
 from iamg_train.evaluation.agreement import kendall_w, krippendorff_alpha, share
 from iamg_train.evaluation.answers import Dropped, Key, Sheet, read_answers, read_key
 from iamg_train.evaluation.statistics import Bootstrap
+from iamg_train.shown_command import shown_command
 from iamg_train.whole_files import write_whole
 
 STUDY, METHODS, RANKS = "human_study.json", "human_study.csv", "human_ranks.csv"
@@ -42,7 +41,7 @@ def score(arguments: Namespace) -> int:
         raise ValueError("no file is left to count; the reasons are above")
     rules = {"failed_checks": arguments.failed_checks, "min_seconds": arguments.min_seconds}
     study = summarise(key, sheets, dropped, arguments.seed)
-    study = {"format_version": 1, "command": shlex.join(["iamg-train", *sys.argv[1:]]), "rules": rules, **study}
+    study = {"format_version": 1, "command": shown_command(arguments), "rules": rules, **study}
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_whole(arguments.out / STUDY, (json.dumps(study, indent=1, ensure_ascii=False) + "\n").encode())
     write_whole(arguments.out / METHODS, _csv(_method_rows(study["methods"])))

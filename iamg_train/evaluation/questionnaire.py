@@ -14,7 +14,8 @@ from iamg.items import Item, read_items
 from iamg.pictures import open_picture, resolve_inside
 from iamg.scenarios import load_scenarios
 from iamg_train.console import console, tell_problems
-from iamg_train.evaluation.methods import Method, Pair, in_common, original_item, read_method
+from iamg_train.evaluation.method_arguments import methods_of
+from iamg_train.evaluation.methods import Method, Pair, in_common
 from iamg_train.evaluation.questionnaire_page import Images, page_of
 from iamg_train.whole_files import write_whole
 
@@ -26,10 +27,9 @@ MOST_METHODS = 8  # that a person can put in order
 
 
 def make(arguments: Namespace) -> int:
-    methods = [read_method(name, folder) for name, folder in arguments.methods]
-    if arguments.original:
-        methods.append(original_item(arguments.items, methods[0]))
-    _check_methods(methods)
+    methods = methods_of(arguments)
+    if len(methods) > MOST_METHODS:
+        raise ValueError(f"{len(methods)} methods are more than the {MOST_METHODS} that a person can rank; give fewer")
     count = arguments.cases or arguments.questions
     if count < arguments.questions:
         raise ValueError(f"--cases {count} are fewer than --questions {arguments.questions}; give as many or more")
@@ -87,14 +87,6 @@ class Catalogue:
     def shown(self, item_ids: Sequence[str]) -> list[dict]:
         """Small pictures with their titles."""
         return [{"title": self.item(x).title, "picture": self.images.add(self.picture(x), SMALL)} for x in item_ids]
-
-
-def _check_methods(methods: Sequence[Method]) -> None:
-    names = [method.name for method in methods]
-    if len(set(names)) < len(names):
-        raise ValueError(f"two methods are named alike among {', '.join(names)}; give each a name of its own")
-    if not 2 <= len(names) <= MOST_METHODS:
-        raise ValueError(f"there are {len(names)} methods ({', '.join(names)}); 2 to {MOST_METHODS} can be ranked")
 
 
 def _draw_cases(methods: Sequence[Method], count: int, random: Random) -> list[Pair]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from iamg.scenarios import load_scenarios
+from iamg_train.argument_types import positive
+from iamg_train.evaluation.method_arguments import add_method_arguments
 
 Add = Callable[..., argparse.ArgumentParser]
 Run = Callable[[str, str], Callable[[argparse.Namespace], int]]
@@ -16,19 +18,13 @@ def add_commands(commands, add: Add, run: Run) -> None:
     parts = parser.add_subparsers(required=True, metavar="command")
 
     make = add(parts, "make", run("evaluation.questionnaire", "make"), "write a questionnaire that a browser opens")
-    make.add_argument(
-        "methods", nargs="+", type=_named_folder, metavar="NAME=DIR", help="folders of pictures with a manifest.jsonl"
-    )
-    make.add_argument("--items", type=Path, required=True, metavar="DIR", help="what the pictures were drawn from")
+    add_method_arguments(make)
     make.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page; its key is put beside it")
-    make.add_argument("--questions", type=_positive, default=8, metavar="N", help="that each participant is asked")
+    make.add_argument("--questions", type=positive, default=8, metavar="N", help="that each participant is asked")
     make.add_argument(
-        "--cases", type=_positive, metavar="N", help="users and items to draw them from (default: as many as questions)"
+        "--cases", type=positive, metavar="N", help="users and items to draw them from (default: as many as questions)"
     )
     make.add_argument("--checks", type=_count, default=2, metavar="N", help="questions with an evident answer besides")
-    make.add_argument(
-        "--original", action=argparse.BooleanOptionalAction, default=True, help="the item's own picture is a method too"
-    )
     make.add_argument("--user-info", type=Path, metavar="FILE", help="CSV: user_id, info; who a participant is to be")
     scenarios = load_scenarios()
     make.add_argument(
@@ -53,19 +49,8 @@ def add_commands(commands, add: Add, run: Run) -> None:
     score.add_argument("--seed", type=int, default=0, help="of the bootstrap")
 
 
-def _named_folder(text: str) -> tuple[str, Path]:
-    name, equals, folder = text.partition("=")
-    if not (name.strip() and equals and folder):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
-    return name.strip(), Path(folder)
-
-
-def _positive(text: str) -> int:
-    return _count(text, least=1)
-
-
-def _count(text: str, least: int = 0) -> int:
+def _count(text: str) -> int:
     number = int(text)
-    if number < least:
-        raise argparse.ArgumentTypeError(f"{text} is not {least} or more")
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
     return number
