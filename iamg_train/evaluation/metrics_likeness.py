@@ -18,6 +18,7 @@ from iamg_train.evaluation.pictures import Pictures, middle_square
 from iamg_train.whole_files import file_hash
 
 SMALLEST_MS_SSIM = 176  # pixels: at the fifth scale a window of 11 must fit
+BORDER = 5  # pixels, where a window of 11 does not fit
 NETS = {
     "alex": "AlexNet_Weights",
     "vgg": "VGG16_Weights",
@@ -57,11 +58,11 @@ class Likeness:
 def likenesses(pictures: Pictures, originals: Mapping[str, Path], side: int) -> list[Likeness]:
     """SSIM, and MS-SSIM where the pictures are large enough for it."""
     square = f"the middle squares at {side} x {side} pixels, RGB in 0..1, averaged over channels"
-    windows = "Gaussian windows of 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03, borders of 5 pixels left out"
-    ssim = Definition("SSIM", f"Wang et al. 2004: {windows}; {square}", "higher")
+    windows = "Gaussian windows of 11 pixels, sigma 1.5, K1 = 0.01, K2 = 0.03"
+    ssim = Definition("SSIM", f"Wang et al. 2004: {windows}, borders of {BORDER} pixels left out; {square}", "higher")
     found = [Likeness(ssim, _ssim, pictures, originals, side)]
     if side >= SMALLEST_MS_SSIM:
-        scales = "five scales with the weights 0.0448, 0.2856, 0.3001, 0.2363, 0.1333, below 0 taken as 0"
+        scales = "five scales with the weights 0.0448, 0.2856, 0.3001, 0.2363, 0.1333, below 0 taken as 0, borders mirrored at the last"
         ms_ssim = Definition("MS-SSIM", f"Wang et al. 2003: {scales}; {windows}; {square}", "higher")
         found.append(Likeness(ms_ssim, _ms_ssim, pictures, originals, side))
     return found
@@ -110,7 +111,11 @@ def _lpips_model(net: str, weights: Path) -> torch.nn.Module:
 
 
 def _ssim(drawn: Tensor, original: Tensor) -> Tensor:
-    return structural_similarity_index_measure(drawn, original, sigma=1.5, data_range=1.0)
+    """torchmetrics' own mean takes in the borders, mirrored; scikit-image and Wang et al. leave them out."""
+    _, everywhere = structural_similarity_index_measure(
+        drawn, original, sigma=1.5, data_range=1.0, return_full_image=True
+    )
+    return everywhere[..., BORDER:-BORDER, BORDER:-BORDER].mean()
 
 
 def _ms_ssim(drawn: Tensor, original: Tensor) -> Tensor:

@@ -48,7 +48,10 @@ class ScoreFile:
         self._wanted |= wanted
         known = {subject: self._values[key] for subject, key in wanted.items() if key in self._values}
         self._append({subject: value for subject, value in known.items() if not self._holds(subject)})
-        first = {key: subject for subject, key in reversed(wanted.items()) if subject not in known}
+        first: dict[str, Subject] = {}
+        for subject, key in wanted.items():
+            if subject not in known:
+                first.setdefault(key, subject)
         return list(first.values())
 
     def add(self, values: Mapping[Subject, float]) -> None:
