@@ -1,6 +1,5 @@
 """`iamg-train questionnaire make`: a page that asks people to rank pictures (Appendix F), and the key to its ids."""
 
-import csv
 import json
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +13,11 @@ from iamg.items import Item, read_items
 from iamg.pictures import open_picture, resolve_inside
 from iamg.scenarios import load_scenarios
 from iamg_train.console import console, tell_problems
+from iamg_train.evaluation.answers import read_key
 from iamg_train.evaluation.method_arguments import methods_of
 from iamg_train.evaluation.methods import Method, Pair, in_common
 from iamg_train.evaluation.questionnaire_page import Images, page_of
+from iamg_train.evaluation.user_info import read_user_info
 from iamg_train.whole_files import write_whole
 
 FORMAT_VERSION = 1
@@ -35,7 +36,7 @@ def make(arguments: Namespace) -> int:
         raise ValueError(f"--cases {count} are fewer than --questions {arguments.questions}; give as many or more")
     problems: list[tuple[str, str]] = []
     items = {x.item_id: x for x in read_items(arguments.items, lambda *problem: problems.append(problem))}
-    people = _user_info(arguments.user_info) if arguments.user_info else {}
+    people = read_user_info(arguments.user_info) if arguments.user_info else {}
     random, images = Random(arguments.seed), Images()
     cases = _draw_cases(methods, count, random)
     catalogue = Catalogue(arguments.items, items, images)
@@ -56,6 +57,8 @@ def make(arguments: Namespace) -> int:
         **key,
     }
     page, key_file = page_of(study), arguments.out.with_suffix(".key.json")
+    if key_file.exists() and read_key(key_file).study != study["id"]:
+        raise ValueError(f"{key_file} is the key of another study, whose answers need it; choose another --out")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(key_file, (json.dumps(key, indent=1, ensure_ascii=False) + "\n").encode())
     write_whole(arguments.out, page)
@@ -156,15 +159,3 @@ def _with_opaque_ids(asked: Sequence[dict], checks: Sequence[dict], random: Rand
         else:
             key[kind][question_id] = {**question["case"], "pictures": names}
     return study, key
-
-
-def _user_info(path: Path) -> dict[str, str]:
-    """What a CSV says of users."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if not {"user_id", "info"} <= set(rows.fieldnames or ()):
-                raise ValueError(f"{path} has the columns {rows.fieldnames}; expected user_id, info")
-            return {row["user_id"].strip(): (row["info"] or "").strip() for row in rows if row["user_id"]}
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as CSV: {error}; save it as CSV in UTF-8") from error
