@@ -70,12 +70,18 @@ def make_cases(methods: Sequence[Method], pictures: int, users: int | None) -> l
 
 
 def make_showings(
-    cases: Sequence[Case], texts: Mapping[str, str], phi: str, mode: str, orders: int, judge: str
+    cases: Sequence[Case],
+    texts: Mapping[str, str],
+    people: Mapping[str, str],
+    phi: str,
+    mode: str,
+    orders: int,
+    judge: str,
 ) -> list[Showing]:
     """What is asked: each case in `orders` slot orders; in pairs, each two methods by themselves, which have two orders.
 
-    texts: T_i of every item by id; judge: the fingerprint of the model that is asked. ValueError naming an item that
-    the texts lack.
+    texts: T_i of every item by id; people: what is known of users by id; judge: the fingerprint of the model that is
+    asked. ValueError naming an item that the texts lack.
     """
     hashes: dict[Path, str] = {}
     showings = []
@@ -87,7 +93,7 @@ def make_showings(
             hashes[path] = hashes.get(path) or file_hash(path)
         history, names = [texts[item_id] for item_id in case.history], sorted(case.pictures)
         for group in combinations(names, 2) if mode == PAIRS else (tuple(names),):
-            prompt = judge_prompt(phi, history, texts[case.objective], len(group))
+            prompt = judge_prompt(phi, history, texts[case.objective], len(group), people.get(case.user_id, ""))
             for slots in _slot_orders(case, group, orders):
                 seen = json.dumps([judge, prompt, [hashes[case.pictures[name]] for name in slots]])
                 showings.append(Showing(place, slots, prompt, xxhash.xxh3_128_hexdigest(seen.encode())))

@@ -23,6 +23,7 @@ def add_commands(commands, add: Add, run: Run) -> None:
     add_method_arguments(judge)
     judge.add_argument("--out", type=Path, required=True, metavar="DIR", help="where judgements and ranking are put")
     judge.add_argument("--scenario", choices=scenarios, default=scenarios[0], help="what kind of items these are")
+    judge.add_argument("--user-info", type=Path, metavar="FILE", help="CSV: user_id, info; who a user is")
     asked = judge.add_argument_group("what is asked")
     asked.add_argument("--mode", choices=(RANK, PAIRS), default=RANK, help="all methods at once, or each two of them")
     asked.add_argument(

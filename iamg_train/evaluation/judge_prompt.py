@@ -9,11 +9,16 @@ from iamg.tagging.answer_phrases import REFUSAL
 from iamg.tagging.answer_turn import first_turn
 from iamg.tagging.answers import LONGEST_ANSWER
 
-ITEM_CHARACTERS, HISTORY_CHARACTERS = 1000, 300  # of the objective's text, and of each item's of the history
+ITEM_CHARACTERS, OTHER_CHARACTERS = 1000, 300  # of the objective's text; of the user's info and each other item's text
 REASON_CHARACTERS = 500
 
+ANYBODY = "Put yourself in the place of a person who lately opened these, the newest first:"
+SOMEBODY = """\
+Put yourself in the place of this person:
+- {info}
+Who lately opened these, the newest first:"""
 PROMPT = """\
-Put yourself in the place of a person who lately opened these, the newest first:
+{person}
 {history}
 
 Now this person is looking at a {phi}, of:
@@ -34,11 +39,15 @@ class Reading:
     problem: str = ""
 
 
-def judge_prompt(phi: str, history: Sequence[str], item: str, count: int) -> str:
-    """history: texts of items, newest first; item: T_i; count: of the pictures that are shown."""
-    lines = "\n".join(f"- {_bounded(text, HISTORY_CHARACTERS)}" for text in history)
+def judge_prompt(phi: str, history: Sequence[str], item: str, count: int, info: str = "") -> str:
+    """history: texts of items, newest first; item: T_i; count: of the pictures that are shown; info: of the user."""
     return PROMPT.format(
-        phi=phi, history=lines, item=_bounded(item, ITEM_CHARACTERS), count=count, form=answer_form(count)
+        person=SOMEBODY.format(info=_bounded(info, OTHER_CHARACTERS)) if info else ANYBODY,
+        history="\n".join(f"- {_bounded(text, OTHER_CHARACTERS)}" for text in history),
+        phi=phi,
+        item=_bounded(item, ITEM_CHARACTERS),
+        count=count,
+        form=answer_form(count),
     )
 
 

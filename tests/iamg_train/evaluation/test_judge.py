@@ -111,6 +111,32 @@ def test_each_slot_order_is_asked_once_and_its_reverse_too(world, tmp_path, endp
     assert len({order for own in slots for order in own}) > 2
 
 
+def test_what_is_known_of_a_user_is_told_in_that_user_s_questions_only(world, tmp_path, endpoint):
+    server = endpoint()
+    (tmp_path / "people.csv").write_text("user_id,info\nu3,a sailor of 60\n")
+    assert main(command(world, tmp_path / "out", "--user-info", str(tmp_path / "people.csv"))) == 0
+    assert sum("a sailor of 60" in prompt_of(request) for request in server.requests) == 2
+
+
+def test_what_a_method_lacks_is_not_asked_about_and_told_of(world, tmp_path, endpoint, capsys):
+    server, few = endpoint(), {**world, "usual": write_gallery(tmp_path / "few", 90, USERS - 2)}
+    assert main(command(few, tmp_path / "out")) == 0
+    assert len(server.requests) == 2 * (USERS - 2)
+    assert "sunny: 2 users and objectives" in capsys.readouterr().out
+    assert results_of(tmp_path / "out")["left_out"] == dict.fromkeys(("gloomy", "sunny"), "2 users and objectives")
+
+
+def test_the_history_told_is_the_first_method_s(world, tmp_path, endpoint):
+    server = endpoint()
+    other = write_gallery(tmp_path / "shuffled", 90, USERS, history=["i40"])
+    argv = ["judge", f"shuffled={other}", f"own={world['sunny']}", *command(world, tmp_path / "out")[4:]]
+    assert main(argv) == 0
+    assert all("number 40." in prompt_of(request) for request in server.requests)
+    asked = len(server.requests)
+    assert main([argv[0], argv[2], argv[1], *argv[3:]]) == 0
+    assert not any("number 40." in prompt_of(request) for request in server.requests[asked:])
+
+
 def test_a_dry_run_says_what_it_would_ask_and_asks_nothing(world, tmp_path, endpoint, capsys):
     server = endpoint()
     assert main(command(world, tmp_path, "--mode", "pairs", "--users", "4", "--dry-run")) == 0
@@ -233,6 +259,15 @@ def test_nothing_is_asked_twice_whatever_the_methods_are_called(world, tmp_path,
     assert len(server.requests) == asked and results_of(tmp_path) == before
     renamed = [flag.replace("sunny=", "zunny=") for flag in command(world, tmp_path)]
     assert main(renamed) == 0 and results_of(tmp_path)["methods"]["zunny"] == before["methods"]["sunny"]
+
+
+def test_in_pairs_a_further_method_costs_its_own_pairs_only(world, tmp_path, endpoint):
+    server, argv = endpoint(), command(world, tmp_path, "--mode", "pairs")
+    assert main([flag for flag in argv if not flag.startswith("usual=")]) == 0
+    assert len(server.requests) == 2 * USERS
+    assert main(argv) == 0
+    assert len(server.requests) == 6 * USERS
+    assert results_of(tmp_path)["answers"]["usable"] == 6 * USERS
 
 
 def test_another_picture_or_another_judge_is_asked_about_anew(world, tmp_path, endpoint):
