@@ -62,19 +62,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _draw(items: Path, folder: Path, arguments: argparse.Namespace) -> int:
-    """A gallery of blends with noise of their own, for the first users with a whole history; how many pictures."""
+    """A gallery of blends with noise, for the first users with a whole history; how many pictures."""
     paths = {item.item_id: items / item.picture for item in read_items(items, lambda *_: None)}
     users, _ = read_interactions(items / "interactions.csv")
-    random, lines, size = np.random.default_rng(0), [], (arguments.side, arguments.side)
+    lines, size = [], (arguments.side, arguments.side)
+    noises = np.random.default_rng(0).normal(0, 8, (arguments.pictures, *size, 3)).astype(np.float32)
     found = (next(histories(x, events, paths.__contains__, HISTORY, 4.0), None) for x, events in users.items())
     for who in list(filter(None, found))[: arguments.users]:
         layers = [open_picture(paths[x]).resize(size, Image.Resampling.BICUBIC) for x in (who.objective, who.items[0])]
         blend = np.asarray(Image.blend(*layers, 1 - KEPT), np.float32)
-        for number in range(arguments.pictures):
-            pixels = blend + random.normal(0, 8, blend.shape)
+        for number, noise in enumerate(noises):
             file = folder / who.user_id / f"{number}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, compress_level=1)
+            Image.fromarray((blend + noise).clip(0, 255).astype(np.uint8)).save(file, compress_level=1)
             row = {"file": f"{who.user_id}/{number}.png", "user_id": who.user_id, "objective": who.objective}
             lines.append(json.dumps({**row, "history": who.items, "seed": number}) + "\n")
     (folder / "manifest.jsonl").write_text("".join(lines))

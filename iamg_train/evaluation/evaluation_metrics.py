@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from iamg_train.evaluation.catalogue import Catalogue, Histories
 from iamg_train.evaluation.embeddings import ClipEmbeddings, Embeddings
 from iamg_train.evaluation.encoders import Clip, Dino, Grey
@@ -13,14 +15,14 @@ from iamg_train.evaluation.metric_settings import MetricSettings
 from iamg_train.evaluation.metrics import Definition, ItemMetric, PictureMetric
 from iamg_train.evaluation.metrics_copies import Copies, retrieved_pictures
 from iamg_train.evaluation.metrics_diversity import Diversity
-from iamg_train.evaluation.metrics_embeddings import ClipScore, HistorySimilarity, OriginalSimilarity, mean_picture
+from iamg_train.evaluation.metrics_embeddings import ClipScore, HistorySimilarity, OriginalSimilarity, mean_pictures
 from iamg_train.evaluation.metrics_likeness import SMALLEST_MS_SSIM, cached_backbone, likenesses, lpips
-from iamg_train.evaluation.metrics_users import OwnMinusOthers, Profiles, WhichUser
+from iamg_train.evaluation.metrics_users import History, OwnMinusOthers, Profiles, WhichUser
 from iamg_train.evaluation.pictures import Pictures
 from iamg_train.evaluation.user_galleries import UserGalleries
 
 EMBEDDINGS = "embeddings"
-KEPT_PROFILES = 4096  # rows of users, in memory
+KEPT_TEXTS = 4096  # of users' interests, in memory
 
 
 @dataclass
@@ -58,12 +60,14 @@ def choose_metrics(
     def add_similarities(name: str, embeddings: Embeddings) -> None:
         similarity = HistorySimilarity(name, embeddings, pictures, originals, histories)
         found.of_pictures += [OriginalSimilarity(name, embeddings, pictures, originals), similarity]
-        row = lru_cache(KEPT_PROFILES)(lambda history: mean_picture(embeddings, originals, history))
 
-        def content(history: tuple[str, ...]) -> list[str]:
+        def rows(histories: Sequence[History]) -> np.ndarray:
+            return mean_pictures(embeddings, originals, histories)
+
+        def content(history: History) -> list[str]:
             return [pictures.hash(originals[item]) for item in history]
 
-        compare_users(Profiles(similarity.definition, embeddings, row, content))
+        compare_users(Profiles(similarity.definition, embeddings, rows, content))
         found.of_items.append(Diversity(name, embeddings, pictures))
 
     if settings.clip_model:
@@ -109,15 +113,14 @@ def _interests(embeddings: ClipEmbeddings, catalogue: Catalogue, limit: int) -> 
         f"{clip.name} {clip.fingerprint}",
     )
 
-    @lru_cache(KEPT_PROFILES)
-    def text(history: tuple[str, ...]) -> str:
+    @lru_cache(KEPT_TEXTS)
+    def text(history: History) -> str:
         return ", ".join(catalogue.interests(history, limit))
 
-    @lru_cache(KEPT_PROFILES)
-    def row(history: tuple[str, ...]):
-        return embeddings.of_texts([text(history)])[0]
+    def rows(histories: Sequence[History]) -> np.ndarray:
+        return embeddings.of_texts([text(history) for history in histories])
 
-    return Profiles(definition, embeddings, row, text)
+    return Profiles(definition, embeddings, rows, text)
 
 
 def _same_encoder(clip: Clip, methods: Sequence[Method]) -> list[str]:

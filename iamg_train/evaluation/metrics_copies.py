@@ -39,17 +39,16 @@ class Copies:
         return hash_of(self.definition, self._pictures.hash(shot.file), given) if given else None
 
     def values(self, shots: Sequence[Shot]) -> list[float]:
+        paths = list(dict.fromkeys(path for shot in shots for path in (shot.file, *self._given(shot))))
+        rows = torch.tensor(self._grey.of_pictures(paths)).view(-1, 1, GREY_SIDE, GREY_SIDE) / 255
+        squares = dict(zip(paths, rows, strict=True))
         found = []
         for shot in shots:
-            given = self._squares(self._given(shot))
-            drawn = self._squares([shot.file]).expand_as(given)
+            given = torch.stack([squares[path] for path in self._given(shot)])  # (n, 1, side, side)
+            drawn = squares[shot.file].expand_as(given)
             likeness = structural_similarity_index_measure(drawn, given, sigma=1.5, data_range=1.0, reduction="none")
             found.append(float(likeness.max() >= NEAR_DUPLICATE))
         return found
-
-    def _squares(self, paths: Sequence[Path]) -> torch.Tensor:
-        """(n, 1, side, side) in 0..1."""
-        return torch.tensor(self._grey.of_pictures(paths)).view(-1, 1, GREY_SIDE, GREY_SIDE) / 255
 
 
 def retrieved_pictures(methods: Iterable[Method], pictures: Mapping[str, Path]) -> dict[Path, list[Path]]:

@@ -78,13 +78,17 @@ class HistorySimilarity:
 
     def values(self, shots: Sequence[Shot]) -> np.ndarray:
         pictures = self._embeddings.of_pictures([shot.file for shot in shots])
-        means = [mean_picture(self._embeddings, self._originals, self._histories[shot.pair]) for shot in shots]
-        return (pictures * np.stack(means)).sum(axis=1)
+        means = mean_pictures(self._embeddings, self._originals, [self._histories[shot.pair] for shot in shots])
+        return (pictures * means).sum(axis=1)
 
 
-def mean_picture(embeddings: Embeddings, originals: Mapping[str, Path], items: Sequence[str]) -> np.ndarray:
-    """(width,): a cosine with it is the mean of the cosines with the items' pictures."""
-    return embeddings.of_pictures([originals[item] for item in items]).mean(axis=0)
+def mean_pictures(
+    embeddings: Embeddings, originals: Mapping[str, Path], histories: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """(histories, width): a cosine with a row is the mean of those with the pictures of a history's items."""
+    items = list(dict.fromkeys(item for history in histories for item in history))
+    rows = dict(zip(items, embeddings.of_pictures([originals[item] for item in items]), strict=True))
+    return np.stack([np.mean([rows[item] for item in history], axis=0) for history in histories])
 
 
 def weights_of(embeddings: Embeddings) -> str:

@@ -20,8 +20,8 @@ class Profiles:
 
     definition: Definition  # of the cosine
     embeddings: Embeddings
-    row: Callable[[History], np.ndarray]  # (width,)
-    content: Callable[[History], object]  # all that the row is made of; falsy where there is nothing
+    rows: Callable[[Sequence[History]], np.ndarray]  # (n, width)
+    content: Callable[[History], object]  # all that a row is made of; falsy where there is nothing
 
 
 class _Gallery:
@@ -39,11 +39,10 @@ class _Gallery:
         return hash_of(self.definition, self._pictures.hash(shot.file), contents) if all(contents) else None
 
     def values(self, shots: Sequence[Shot]) -> list[float]:
-        rows = self._profiles.embeddings.of_pictures([shot.file for shot in shots])
-        galleries = [
-            np.stack([self._profiles.row(history) for history in self._galleries.of(shot.pair)]) for shot in shots
-        ]
-        return [self._value(gallery @ row) for gallery, row in zip(galleries, rows, strict=True)]
+        pictures = self._profiles.embeddings.of_pictures([shot.file for shot in shots])
+        histories = [history for shot in shots for history in self._galleries.of(shot.pair)]
+        profiles = self._profiles.rows(histories).reshape(len(shots), self._galleries.size, -1)
+        return [self._value(gallery @ picture) for gallery, picture in zip(profiles, pictures, strict=True)]
 
     def _value(self, cosines: np.ndarray) -> float:
         raise NotImplementedError

@@ -126,7 +126,9 @@ def user_values(metric, shots: list[Shot], shuffled: bool, strength: float) -> n
     noise = random.normal(size=(len(shots), 16))
     rows = {x.file: n + strength * profiles[histories()[x.pair]] for x, n in zip(shots, noise, strict=True)}
     of_cosine = Definition("profile", "the product with the profile", "higher")
-    made = Profiles(of_cosine, Vectors(rows), profiles.get, lambda history: history)
+    made = Profiles(
+        of_cosine, Vectors(rows), lambda found: np.stack([profiles[x] for x in found]), lambda history: history
+    )
     return np.array(metric(made, UserGalleries(histories(), 8, 0, shuffled), Named()).values(shots))
 
 
@@ -164,7 +166,9 @@ def test_user_metrics_are_those_of_a_loop():
 
 def test_users_that_tie_share_the_point():
     of_cosine = Definition("profile", "", "higher")
-    made = Profiles(of_cosine, Vectors({Path("x.png"): np.zeros(4)}), lambda h: np.ones(4), lambda h: h)
+    made = Profiles(
+        of_cosine, Vectors({Path("x.png"): np.zeros(4)}), lambda found: np.ones((len(found), 4)), lambda h: h
+    )
     metric = WhichUser(made, UserGalleries(histories(), 8, 0), Named())
     assert metric.values([Shot(Path("x.png"), "u3", "i3", (), 0)]) == [1 / 8]
     assert metric.definition.chance == 1 / 8
