@@ -225,3 +225,29 @@ def test_the_page_does_not_say_whose_a_picture_is(study):
         assert set(asked) == {"id", "who", "history", "title", "text", "pictures"}
     assert list(given["images"]) == sorted(given["images"])
     assert "u0" not in json.dumps([{k: v for k, v in given.items() if k != "images"}])
+
+
+def test_the_next_participant_finds_nothing_of_the_one_before(study, folders):
+    with Browser(*folders) as browser:
+        browser.open(study)
+        begin(browser, "x")
+        while not browser.evaluate("state.place === asked.length"):
+            browser.evaluate("document.querySelectorAll('.picture').forEach(x => x.click())")
+            browser.evaluate("byId('next').click()")
+        finished = browser.evaluate("JSON.parse(byId('json').value)")
+        assert finished["code"] == "X" and len(finished["answers"]) == QUESTIONS + CHECKS
+        browser.evaluate("window.confirm = () => false; byId('another').click()")
+        assert browser.evaluate("state.code") == "X"
+        browser.evaluate("window.confirm = () => true; byId('another').click()")
+        assert browser.evaluate("[localStorage.length, state, byId('welcome').checkVisibility()]") == [0, None, True]
+
+
+def test_a_browser_that_keeps_nothing_is_told_of_and_can_be_used(study, folders):
+    with Browser(*folders) as browser:
+        browser.open(study)
+        assert not browser.evaluate("byId('unkept').checkVisibility()")
+        browser.evaluate("Storage.prototype.setItem = () => { throw new Error('full') }; null")
+        begin(browser, "x")
+        assert browser.evaluate("byId('unkept').checkVisibility()")
+        browser.press("a")
+        assert "rank 1" in browser.evaluate("byId('told').textContent") and browser.errors == []
