@@ -37,7 +37,7 @@ th[scope=row] { font-size: .9rem; color: var(--ink); border-top: 1px solid var(-
 .charts { margin-bottom: 1.4rem; display: grid; gap: 1.4rem 2rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr)); }
 .charts h3 { margin: .8rem 0 .4rem; text-transform: none; letter-spacing: 0; font-size: .95rem; }
 svg { width: 100%; height: auto; display: block; } summary { cursor: pointer; margin: 1rem 0 .4rem; }
-.user { margin-top: 1.2rem; } .strip { display: flex; gap: .7rem; overflow-x: auto; padding-bottom: .4rem; }
+.user { margin-top: 1.2rem; } .strip { display: flex; gap: .7rem; overflow-x: auto; padding: 4px 0 .4rem; }
 .strip figure { flex: 0 0 130px; } .strip .history { flex-basis: 74px; } .strip .item img { outline: 3px solid var(--second); }
 .strip .item { margin: 0 3px 0 .9rem; } .missing { display: grid; place-items: center; aspect-ratio: 1; color: var(--soft);
   border: 1px dashed var(--soft); border-radius: 8px; font-size: .8rem; }
