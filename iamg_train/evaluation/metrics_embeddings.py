@@ -17,16 +17,11 @@ class ClipScore:
 
     def __init__(self, clip: ClipEmbeddings, pictures: Pictures, texts: Mapping[str, str], times_100: bool):
         """texts: by item."""
-        cosine = "the cosine of the picture with the objective's own text (title and description, cut to the window)"
-        what = (
-            (
-                "CLIP score x100",
-                f"Hessel et al. 2021, as torchmetrics scales it: 100 times {cosine}, below 0 taken as 0",
-            )
-            if times_100
-            else ("CLIP score", f"{cosine}")
-        )
-        self.definition = Definition(*what, "higher", weights_of(clip))
+        name = "CLIP score"
+        what = "the cosine of the picture with the objective's own text (title and description, cut to the window)"
+        if times_100:
+            name, what = f"{name} x100", f"Hessel et al. 2021, as torchmetrics scales it: 100 times {what}, not below 0"
+        self.definition = Definition(name, f"{what}, by {clip.encoder.name}", "higher", weights_of(clip))
         self._clip, self._pictures, self._texts, self._times_100 = clip, pictures, texts, times_100
 
     def key(self, shot: Shot) -> str | None:
