@@ -50,9 +50,9 @@ def backbone(tmp_path_factory) -> Path:
 def square(path: Path) -> np.ndarray:
     """(side, side, 3) in 0..1."""
     picture = Image.open(path).convert("RGB")
-    left, top = (picture.width - min(picture.size)) / 2, (picture.height - min(picture.size)) / 2
-    box = (int(left), int(top), int(left) + min(picture.size), int(top) + min(picture.size))
-    return np.asarray(picture.crop(box).resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float64) / 255
+    left, top = ((length - min(picture.size)) // 2 for length in picture.size)
+    box = (left, top, left + min(picture.size), top + min(picture.size))
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box), np.float64) / 255
 
 
 def values(metric, paths: list[Path]) -> list[float]:
