@@ -1,6 +1,7 @@
-"""Line charts as SVG for a page, in the page's own colours, light or dark."""
+"""Charts as SVG for a page, in the page's own colours, light or dark."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
@@ -39,6 +40,10 @@ LOOK = {
 }
 
 
+Estimate = Mapping[str, float | None]
+"""mean, low, high."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """Values over training steps. band: how far up and down a value may lie."""
@@ -70,13 +75,49 @@ def line_chart(curves: Sequence[Curve], y_label: str, zero: bool = False) -> str
         if len(curves) > 1:
             axes.legend()
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        file = StringIO()
-        figure.savefig(
-            file,
-            format="svg",
-            transparent=True,
-            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
-        )
+        return _svg(figure)
+
+
+def interval_chart(points: Mapping[float, Estimate], x_label: str, y_label: str) -> str:
+    """An <svg> element of means with their intervals, over a number."""
+    with rc_context(LOOK):
+        figure = Figure(SIZE, layout="constrained")
+        axes = figure.add_subplot(xlabel=x_label, ylabel=y_label)
+        means, reach = _reaches(points.values())
+        axes.errorbar(list(points), means, yerr=reach, fmt="o-", color=SECOND, ms=4, capsize=3)
+        axes.set_xticks(list(points), [f"{x:g}" for x in points])
+        return _svg(figure)
+
+
+def difference_chart(differences: Mapping[str, Estimate], x_label: str) -> str:
+    """An <svg> element of differences with their intervals, one a row, and a line at 0."""
+    with rc_context(LOOK):
+        figure = Figure((SIZE[0], 0.9 + 0.3 * len(differences)), layout="constrained")
+        axes = figure.add_subplot(xlabel=x_label)
+        means, reach = _reaches(differences.values())
+        axes.errorbar(means, range(len(means)), xerr=reach, fmt="o", color=SECOND, ms=4, capsize=3)
+        axes.axvline(0, color=ACCENT, linewidth=1, linestyle="--")
+        axes.set_yticks(range(len(means)), list(differences))
+        axes.set_ylim(len(means) - 0.5, -0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        return _svg(figure)
+
+
+def _reaches(estimates: Iterable[Estimate]) -> tuple[list[float], list[list[float]]]:
+    """Means, and how far their intervals reach below and above; one that is unknown does not."""
+    known = [{key: math.nan if x[key] is None else x[key] for key in ("mean", "low", "high")} for x in estimates]
+    below, above = [x["mean"] - x["low"] for x in known], [x["high"] - x["mean"] for x in known]
+    return [x["mean"] for x in known], [[max(0.0, y) if y == y else 0.0 for y in ends] for ends in (below, above)]
+
+
+def _svg(figure: Figure) -> str:
+    file = StringIO()
+    figure.savefig(
+        file,
+        format="svg",
+        transparent=True,
+        metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
+    )
     svg = file.getvalue()
     for drawn, shown in PAGE_COLOURS.items():
         svg = svg.replace(drawn, shown)

@@ -4,18 +4,22 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
 
 from iamg.crop import CROPS
 from iamg.scenarios import load_scenarios
 from iamg_train.argument_types import multiple_of_8, positive
-from iamg_train.config import SECTIONS
 from iamg_train.config_flags import add_flags
 from iamg_train.datasets.commands import add_commands as add_dataset_commands
+from iamg_train.drawing_arguments import add_drawing_arguments
+from iamg_train.evaluation.evaluate_command import add_commands as add_evaluate_commands
+from iamg_train.evaluation.judge_commands import add_commands as add_judge_commands
+from iamg_train.evaluation.questionnaire_commands import add_commands as add_questionnaire_commands
+from iamg_train.evaluation.variant_commands import add_commands as add_variant_commands
 from iamg_train.images.commands import add_commands as add_image_commands
 from iamg_train.mini.commands import add_commands as add_mini_commands
 from iamg_train.tag_command import add_commands as add_tag_commands
 from iamg_train.tagger_arguments import add_tagger_arguments
+from iamg_train.variants import KNOWN
 
 DTYPES = ("float16", "float32", "bfloat16")
 INTERRUPTED = 130  # the shell's own status after Ctrl-C
@@ -24,6 +28,7 @@ INTERRUPTED = 130  # the shell's own status after Ctrl-C
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0, 1 where a check failed, 2 for bad input with one line on stderr, 130 after Ctrl-C."""
     arguments = _parser().parse_args(argv)
+    arguments.typed = sys.argv[1:] if argv is None else list(argv)
     try:
         return arguments.run(arguments)
     except (ValueError, OSError, RuntimeError) as error:
@@ -75,6 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     add_image_commands(data, _command, _run)
 
     add_tag_commands(commands, _command, _run)
+
+    add_evaluate_commands(commands, _command, _run)
+    add_variant_commands(commands, _command, _run)
+    add_judge_commands(commands, _command, _run)
+    add_questionnaire_commands(commands, _command, _run)
 
     fit = _command(commands, "fit", _run("fit", "run"), "fine-tune IRA and IP-Adapter on your own catalogue")
     add_flags(fit)
@@ -155,26 +165,17 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
         help='JSONL of {"user_id": ..., "objective": ...}, objective may be left out',
     )
     command.add_argument("--objective", metavar="ID", help="the item to redraw (default: what a user liked last)")
-    # Out, steps and seed are also keys of a run's settings, which these must not change: they have names of their own.
+    # Out is also a key of a run's settings, which this must not change: it has a name of its own.
     command.add_argument(
         "--out", dest="gallery", type=Path, required=True, metavar="DIR", help="where pictures are put"
     )
-    drawing = command.add_argument_group("drawing")
-    drawing.add_argument("--pictures", type=positive, default=4, metavar="N", help="pictures of each user")
-    drawing.add_argument("--steps", dest="ddim_steps", type=positive, default=50, metavar="N", help="DDIM steps")
-    drawing.add_argument(
-        "--guidance-scale", type=float, default=7.5, metavar="NUMBER", help="of classifier-free guidance"
+    command.add_argument(
+        "--variant",
+        default="full",
+        metavar="NAME",
+        help="the method with a part taken out or a number changed: " + KNOWN,
     )
-    drawing.add_argument(
-        "--seed", dest="first_seed", type=int, default=0, metavar="N", help="of the noise of a user's first picture"
-    )
-    for side in ("width", "height"):
-        drawing.add_argument(f"--{side}", type=multiple_of_8, default=512, metavar="N", help="pixels")
-    for key, field in SECTIONS["train"].model_fields.items():
-        if key in ("device", "precision"):
-            drawing.add_argument(
-                f"--{key}", choices=get_args(field.annotation), default=argparse.SUPPRESS, help=field.description
-            )
+    add_drawing_arguments(command)
     add_flags(command, ("data", "model", "method"))
 
 

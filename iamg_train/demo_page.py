@@ -1,6 +1,5 @@
 """The demo's page: one file, pictures embedded, that shows what the pack does, and then how."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,13 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from iamg.pictures import thumbnail
+from iamg_train.page_pictures import image_tag, small_file
 from iamg_train.page_style import STYLE
 from iamg_train.whole_files import write_whole
 
 TOKENS = 75  # CLIP's window without its start and end tokens
 LARGE, SMALL = 512, 256  # pixels, the longest side of an item's picture
-PIXEL_ART = 128  # up to this side a picture is enlarged as it is, pixel by pixel
 
 OWN_STYLE = """
 main { max-width: 1180px; }
@@ -284,20 +282,11 @@ def _figure(image: str, caption: str, kind: str = "") -> str:
 
 def _item(item: dict, picture: Picture, side: int) -> str:
     """An item's own picture; small ones stay as they are."""
-    small, file = thumbnail(picture(item["item_id"]), side), BytesIO()
-    kind = "png" if max(small.size) <= PIXEL_ART else "jpeg"
-    small.save(file, kind, quality=85)
-    return _image(file.getvalue(), kind, small.size, escape(item["title"]))
+    return image_tag(*small_file(picture(item["item_id"]), side), escape(item["title"]))
 
 
 def _drawn(png: bytes, alt: str) -> str:
-    return _image(png, "png", Image.open(BytesIO(png)).size, alt)
-
-
-def _image(content: bytes, kind: str, size: tuple[int, int], alt: str) -> str:
-    enlarged = " class='pixels'" if max(size) <= PIXEL_ART else ""
-    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    return f"<img src='{source}' alt='{alt}' width='{size[0]}' height='{size[1]}'{enlarged}>"
+    return image_tag(png, "png", Image.open(BytesIO(png)).size, alt)
 
 
 def _titles(results: Sequence[Result]) -> str:

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from iamg.device import find_device
 from iamg.pool import EmbeddingPool
-from iamg_train.config import Config, load_config
+from iamg_train.config import Config
 from iamg_train.config_flags import overrides_of
 from iamg_train.diffusion_files import LATENT_CHANNELS, Vae, load_vae
 from iamg_train.encoding import encode
@@ -25,19 +25,28 @@ from iamg_train.prepare import make_samples, retrieved_embeds, text_cache
 from iamg_train.prepared import TEST, Prepared
 from iamg_train.sampling import draw_latents, to_pictures
 from iamg_train.training_samples import SampleReader
+from iamg_train.variants import Variant, parse_variant
 from iamg_train.wanted import Wanted, find_histories, read_wanted
 
 TOGETHER = 4  # pictures drawn at once (D17)
 
 
 def run(arguments: Namespace) -> int:
-    config = load_config(arguments.config, overrides_of(arguments))
+    variant = parse_variant(arguments.variant)
+    config = variant.config(arguments.config, overrides_of(arguments))
     config.require_files()
     if arguments.users:
         wanted = read_wanted(arguments.users, arguments.objective)
     else:
         wanted = [Wanted(user_id, arguments.objective) for user_id in dict.fromkeys(arguments.user)]
-    drawing = Drawing(
+    skip = arguments.users is not None
+    generate(config, wanted, drawing_of(arguments), arguments.gallery, skip, variant)
+    return 0
+
+
+def drawing_of(arguments: Namespace) -> Drawing:
+    """What the flags of `drawing_arguments` say."""
+    return Drawing(
         arguments.pictures,
         arguments.ddim_steps,
         arguments.guidance_scale,
@@ -45,21 +54,21 @@ def run(arguments: Namespace) -> int:
         arguments.width,
         arguments.height,
     )
-    generate(config, wanted, drawing, arguments.gallery, skip=arguments.users is not None)
-    return 0
 
 
-def generate(config: Config, wanted: Sequence[Wanted], drawing: Drawing, folder: Path, skip: bool) -> None:
-    """Draw what the folder lacks, and write its manifest. skip: leave users out who cannot be drawn for, and say so.
+def generate(
+    config: Config, wanted: Sequence[Wanted], drawing: Drawing, folder: Path, skip: bool, variant: Variant
+) -> None:
+    """Draw what the folder lacks, and write its manifest.
 
-    Raises ValueError where they may not be left out or nobody is left, and where a picture of other settings is there.
+    config: with the variant's changes. skip: leave users out who cannot be drawn for, and say so. Raises ValueError where they may not be left out or nobody is left, and where a picture of other settings is there.
     """
     device = find_device(config.train.device)
     dtype = frozen_dtype(config.train.precision, device.type)
     gallery = Gallery(folder)
     with progress_bar() as bar:
         prepared = _prepare(config, wanted, skip, bar)
-        pictures = plan_pictures(config, prepared, drawing, dtype)
+        pictures = plan_pictures(config, prepared, drawing, dtype, variant)
         missing = [picture for picture in pictures if not gallery.holds(picture.name, picture.settings)]
         gallery.write_manifest()
         if missing:
@@ -81,7 +90,7 @@ class Painter:
         settings = pictures[0].settings
         device = self._empty_text.device
         conditions = default_collate(
-            [self._reader.conditions(x.sample, x.settings["interest_weight"]) for x in pictures]
+            [self._reader.conditions(x.seen, x.settings["interest_weight"], x.asking) for x in pictures]
         )
         noise = torch.stack([self._noise(x.settings) for x in pictures]).to(device)
         how = settings["steps"], settings["guidance_scale"]
@@ -127,7 +136,7 @@ def _painter(
     bar: Progress,
 ) -> Painter:
     """Encodes what the pictures need; then the encoders leave memory, and what draws is loaded."""
-    samples = list(dict.fromkeys(picture.sample for picture in missing))
+    samples = list(dict.fromkeys(picture.asking for picture in missing))  # a variant sees nothing that these lack
     inputs = encode(config, prepared, samples, device, bar)
     model = load_model(config.model, config.method, dtype).to(device)
     reader = SampleReader(prepared, inputs, config.data.top_k, config.method.query)

@@ -14,6 +14,7 @@ from iamg_train.diffusion_files import UNET_PREFIX, VAE_PREFIX
 from iamg_train.encoders import vision_fingerprint, weights_fingerprint
 from iamg_train.gallery import picture_name
 from iamg_train.prepared import TEST, Prepared, Sample
+from iamg_train.variants import Variant
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,21 @@ class Picture(NamedTuple):
     """One that is to be drawn."""
 
     name: str  # in the gallery
-    sample: Sample
+    seen: Sample  # what the U-Net sees
+    asking: Sample  # with which IRA asks
     settings: dict  # all that it depends on
 
 
-def plan_pictures(config: Config, prepared: Prepared, drawing: Drawing, dtype: torch.dtype) -> list[Picture]:
-    """All pictures of the prepared test users, with the settings that go into each; dtype: of the U-Net."""
+def plan_pictures(
+    config: Config, prepared: Prepared, drawing: Drawing, dtype: torch.dtype, variant: Variant
+) -> list[Picture]:
+    """All pictures of the prepared test users, with the settings that go into each.
+
+    config: with the variant's changes. dtype: of the U-Net.
+    """
     method = config.method
     common = {
+        "variant": variant.name,
         "image_weight": method.image_weight,
         "text_weight": method.text_weight,
         "interest_weight": method.drawn_interest_weight,
@@ -57,6 +65,7 @@ def plan_pictures(config: Config, prepared: Prepared, drawing: Drawing, dtype: t
     return [
         Picture(
             picture_name(sample.user_id, sample.objective, number),
+            sample.as_seen(variant.rewritten, foreground=True),
             sample,
             {**_described(sample, prepared), **common, "seed": drawing.seed + number},
         )
@@ -73,6 +82,7 @@ def _described(sample: Sample, prepared: Prepared) -> dict:
         "user_id": sample.user_id,
         "objective": sample.objective,
         "history": list(sample.history),
+        "item_text": sample.item_text,
         "text": sample.text,
         "retrieved_texts": list(sample.retrieved_text_ids),
         "retrieved_pictures": list(sample.retrieved_ids),

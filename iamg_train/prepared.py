@@ -6,7 +6,7 @@ retrieved.safetensors (the image embeddings that some sample retrieved), foregro
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,11 @@ class Sample:
     picture: str  # relative to the items' folder
     picture_hash: str  # xxh3_128 of the file's bytes
     foreground: str | None  # a mask, relative to the prepared folder; None: the whole picture
+
+    def as_seen(self, rewritten: bool, foreground: bool) -> "Sample":
+        """What the U-Net sees of it under a variant: T* or T_i, and the foreground or the whole picture."""
+        text = self.text if rewritten else self.item_text
+        return replace(self, text=text, foreground=self.foreground if foreground else None)
 
 
 class Prepared:

@@ -9,6 +9,7 @@ from pathlib import Path
 from iamg.interactions import UserHistory, liked_before, read_interactions
 from iamg.pool import EmbeddingPool
 from iamg_train.config import Data
+from iamg_train.ids import as_id
 from iamg_train.objectives import Objectives
 
 LINE = '{"user_id": "45", "objective": "2571"}, objective may be left out'
@@ -35,7 +36,7 @@ def read_wanted(path: Path, objective: str | None) -> list[Wanted]:
             try:
                 row = json.loads(line)
                 own = row.get("objective")
-                wanted.append(Wanted(_id(row["user_id"]), objective if own in (None, "") else _id(own)))
+                wanted.append(Wanted(as_id(row["user_id"]), objective if own in (None, "") else as_id(own)))
             except (ValueError, LookupError, TypeError, AttributeError):
                 raise ValueError(f"{path} line {number} is not as expected: {LINE}") from None
     if not wanted:
@@ -70,12 +71,3 @@ def find_histories(
             continue
         problems.append((who.user_id, problem))
     return list(found), problems
-
-
-def _id(value: object) -> str:
-    """An id as interactions and pools have it; numbers are ids too."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise TypeError(f"{value!r} is no id")
-    text = str(value).strip()
-    text.encode()  # half a surrogate pair is no text
-    return text

@@ -27,7 +27,15 @@ class Question:
     prompt: str
     image: Image.Image | None = None
     tag_limit: int | None = None
-    """The most tags that are wanted; None where the answer is free text."""
+    """The most tags that are wanted; None where the answer is something else."""
+    more_images: tuple[Image.Image, ...] = ()
+    """Shown behind the first, in this order."""
+    schema: Mapping[str, object] | None = None
+    """The JSON schema of the answer, where it is to be JSON other than tags."""
+
+    @property
+    def images(self) -> tuple[Image.Image, ...]:
+        return (self.image, *self.more_images) if self.image else ()
 
 
 class AnswerModel(Protocol):
@@ -42,6 +50,36 @@ class AnswerModel(Protocol):
 
 
 Reader = Callable[[str], tuple[object, str]]  # an answer → what it says, and the problem where it cannot be used
+
+
+def ask(
+    model: AnswerModel,
+    questions: Mapping[int, Question],
+    read: Reader,
+    form: Callable[[Question], str],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[tuple[int, object]]:
+    """What the model says to each question, by its row; of answers that cannot be used, what the last one says.
+
+    Such a question is asked again, REPAIRS times at most, with what was wrong and the form that is wanted.
+    """
+    rows = list(questions)
+    while rows:
+        batch, rows = rows[: model.batch_size], rows[model.batch_size :]
+        pending = {row: questions[row] for row in batch}
+        for attempt in range(1 + REPAIRS):
+            asked, pending = pending, {}
+            for row, text in zip(asked, model.answer(list(asked.values())), strict=True):
+                value, problem = read(text)
+                if problem and attempt < REPAIRS:
+                    pending[row] = _repaired(questions[row], problem, form(questions[row]))
+                    continue
+                if problem:
+                    logger.warning("no usable answer in %d attempts, %s: %.80r", 1 + REPAIRS, problem, text)
+                yield row, value
+            if not pending:
+                break
+        progress(len(questions) - len(rows), len(questions))
 
 
 class AskingTagger:
@@ -81,9 +119,9 @@ class AskingTagger:
         seen: dict[int, tuple[str, ...]] = {}
         read: dict[int, tuple[str, ...]] = {}
         try:
-            for row, tags in self._answers(self.vision, pictures, partial(_tags, limit=limit)):
+            for row, tags in ask(self.vision, pictures, partial(_tags, limit=limit), _tag_form, self.progress):
                 seen[row] = tags
-            for row, tags in self._answers(self.language, readings, partial(_tags, limit=limit)):
+            for row, tags in ask(self.language, readings, partial(_tags, limit=limit), _tag_form, self.progress):
                 read[row] = tags
         except Exception as error:
             missing = (pictures.keys() - seen.keys()) | (readings.keys() - read.keys())
@@ -99,30 +137,8 @@ class AskingTagger:
             raise ValueError(f"the {self.name} tagger has no model that sees; choose a vision-language model")
         prompt = _filled(scenario.description_prompt, scenario)
         questions = {row: Question(prompt, _bounded(x)) for row, x in enumerate(images) if x is not None}
-        told = dict(self._answers(self.vision, questions, _description))
+        told = dict(ask(self.vision, questions, _description, lambda _: "the description", self.progress))
         return [told.get(row) or "" for row in range(len(images))]
-
-    def _answers(
-        self, model: AnswerModel | None, questions: Mapping[int, Question], read: Reader
-    ) -> Iterator[tuple[int, object]]:
-        """What the model says to each question, by its row; falsy where none of its answers can be used."""
-        rows = list(questions)
-        while rows:
-            batch, rows = rows[: model.batch_size], rows[model.batch_size :]
-            pending = {row: questions[row] for row in batch}
-            for attempt in range(1 + REPAIRS):
-                asked, pending = pending, {}
-                for row, text in zip(asked, model.answer(list(asked.values())), strict=True):
-                    value, problem = read(text)
-                    if problem and attempt < REPAIRS:
-                        pending[row] = _repaired(questions[row], problem)
-                        continue
-                    if problem:
-                        logger.warning("no usable answer in %d attempts, %s: %.80r", 1 + REPAIRS, problem, text)
-                    yield row, value
-                if not pending:
-                    break
-            self.progress(len(questions) - len(rows), len(questions))
 
 
 def _tags(answer: str, limit: int) -> tuple[tuple[str, ...], str]:
@@ -143,10 +159,11 @@ def _filled(prompt: str, scenario: Scenario, **more: str) -> str:
     return prompt.format(tag_limit=scenario.tag_limit, phi=scenario.phi, **more)
 
 
-def _repaired(question: Question, problem: str) -> Question:
-    form = "the description"
-    if question.tag_limit:
-        form = f"at most {question.tag_limit} tags in English, separated by commas"
+def _tag_form(question: Question) -> str:
+    return f"at most {question.tag_limit} tags in English, separated by commas"
+
+
+def _repaired(question: Question, problem: str, form: str) -> Question:
     return replace(
         question, prompt=f"{question.prompt}\nYour answer could not be used: {problem}. Answer with nothing but {form}."
     )

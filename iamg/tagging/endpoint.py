@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
@@ -60,8 +60,9 @@ class EndpointModel:
 
     def _ask(self, session: "Session", question: Question) -> str:
         request = self._request(question)
-        if self._takes_schema and question.tag_limit:
-            formatted = {**request, "response_format": _tag_list(question.tag_limit)}
+        schema = question.schema or (_tag_list(question.tag_limit) if question.tag_limit else None)
+        if self._takes_schema and schema:
+            formatted = {**request, "response_format": _only(schema)}
             try:
                 return self._complete(session, formatted)
             except NotUnderstood as error:
@@ -73,8 +74,8 @@ class EndpointModel:
 
     def _request(self, question: Question) -> dict[str, object]:
         content: list[dict[str, object]] = [{"type": "text", "text": question.prompt}]
-        if question.image:
-            content.append({"type": "image_url", "image_url": {"url": _data_url(question.image)}})
+        for image in question.images:
+            content.append({"type": "image_url", "image_url": {"url": _data_url(image)}})
         messages = [{"role": "user", "content": content if question.image else question.prompt}]
         return {"model": self.name, "messages": messages, "temperature": 0, "max_tokens": MOST_TOKENS}
 
@@ -187,7 +188,10 @@ def _data_url(image: "Image.Image") -> str:
 
 
 def _tag_list(limit: int) -> dict[str, object]:
-    """A response_format that allows a list of tags and nothing else."""
     tags = {"type": "array", "items": {"type": "string"}, "maxItems": limit}
-    schema = {"type": "object", "properties": {"tags": tags}, "required": ["tags"], "additionalProperties": False}
-    return {"type": "json_schema", "json_schema": {"name": "tags", "strict": True, "schema": schema}}
+    return {"type": "object", "properties": {"tags": tags}, "required": ["tags"], "additionalProperties": False}
+
+
+def _only(schema: Mapping[str, object]) -> dict[str, object]:
+    """A response_format that allows JSON of that schema and nothing else."""
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}

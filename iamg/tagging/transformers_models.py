@@ -168,7 +168,7 @@ def _inputs(loaded: Loaded, batch: Sequence[Question]) -> Any:
     texts = [_chat(loaded, question) for question in batch]
     begins = loaded.tokenizer.bos_token and texts[0].startswith(loaded.tokenizer.bos_token)
     options = {"padding": True, "return_tensors": "pt", "add_special_tokens": not begins}
-    images = [question.image for question in batch if question.image]
+    images = [image for question in batch for image in question.images]
     if images:
         return loaded.processor(text=texts, images=images, **options)
     return loaded.tokenizer(texts, return_token_type_ids=False, **options)
@@ -183,8 +183,8 @@ def _chat(loaded: Loaded, question: Question) -> str:
     for mark in loaded.tokenizer.get_added_vocab():
         prompt = prompt.replace(mark, " ") if mark.strip() else prompt
     if template is None:
-        return f"{loaded.processor.image_token}\n{prompt}" if question.image else prompt
-    parts = [{"type": "image"}] if question.image else []
+        return "".join(f"{loaded.processor.image_token}\n" for _ in question.images) + prompt
+    parts = [{"type": "image"} for _ in question.images]
     content = [*parts, {"type": "text", "text": prompt}] if loaded.sees else prompt
     quick = {"enable_thinking": False} if "enable_thinking" in template else {}
     return loaded.processor.apply_chat_template(

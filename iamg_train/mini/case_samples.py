@@ -31,7 +31,7 @@ class CaseSamples:
     def of(self, variant: Variant, own: bool) -> list[tuple[Sample, Sample]]:
         """For each case the sample that the U-Net sees, and the one with which IRA asks."""
         samples = self._samples[_asks_for(variant)][0 if own else 1]
-        return [(_as_seen(sample, variant), _as_asked(sample, variant)) for sample in samples]
+        return [(x.as_seen(variant.rewritten, variant.foreground), _as_asked(x, variant)) for x in samples]
 
 
 def prepare_cases(
@@ -65,11 +65,6 @@ def prepare_cases(
 def _asks_for(variant: Variant) -> tuple[int, bool]:
     """What of a variant the samples depend on."""
     return variant.interest_tags, variant.leave_one_out
-
-
-def _as_seen(sample: Sample, variant: Variant) -> Sample:
-    text = sample.text if variant.rewritten else sample.item_text
-    return replace(sample, text=text, foreground=sample.foreground if variant.foreground else None)
 
 
 def _as_asked(sample: Sample, variant: Variant) -> Sample:

@@ -13,6 +13,7 @@ from rich.progress import Progress
 from iamg.pictures import open_picture, resolve_inside
 from iamg.pool import EmbeddingPool
 from iamg_train.config import Config, load_config
+from iamg_train.evaluation.statistics import Bootstrap
 from iamg_train.histories import Split
 from iamg_train.mini.attribute_reader import AttributeReader, train_reader
 from iamg_train.mini.case_samples import prepare_cases
@@ -25,7 +26,6 @@ from iamg_train.mini.interest_reach import THEIR_OWN, interest_moves, loved_shar
 from iamg_train.mini.measures import OTHER, Truth, Values, measure
 from iamg_train.mini.posters import SIDE
 from iamg_train.mini.reader_accuracy import RENDERED, check_accuracy, measure_accuracy
-from iamg_train.mini.statistics import Bootstrap
 from iamg_train.mini.texts import tag_of
 from iamg_train.mini.variants import FULL, LONGEST_K, STOCK, SWEEPS, Variant, variants_of
 from iamg_train.mini.world import MASKS, TEST_FRACTION, World, read_world

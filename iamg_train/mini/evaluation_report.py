@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from iamg_train.evaluation.statistics import LEVEL, RESAMPLES, sign
 from iamg_train.mini.evaluation_plots import Example, write_plots
 from iamg_train.mini.measures import FIDELITY, KNOWN, MEASURES, NEW, OTHER, OWN, SSIM, SUBJECT, of_loved, of_objectives
-from iamg_train.mini.statistics import LEVEL, RESAMPLES, sign
 from iamg_train.mini.variants import FULL, HISTORY, ITEM, STOCK, SWEEPS, TEXTS, TRAINED, TRAINED_PAPER
 from iamg_train.mini.world import LOVABLE
 from iamg_train.whole_files import write_whole

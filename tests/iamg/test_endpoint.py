@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from fake_endpoint import FakeEndpoint, picture_of, prompt_of
+from fake_endpoint import FakeEndpoint, picture_of, pictures_of, prompt_of
 from PIL import Image
 
 from iamg.scenarios import load_scenarios
@@ -61,6 +61,17 @@ def test_a_text_is_sent_alone_and_free_text_without_a_schema():
     (request,) = server.requests
     assert request["messages"] == [{"role": "user", "content": "describe it"}]
     assert "response_format" not in request and "authorization" not in server.headers[0]
+
+
+def test_several_pictures_are_sent_in_their_order_with_a_schema_of_the_question_s_own():
+    schema = {"type": "object", "properties": {"best": {"type": "integer"}}}
+    sizes = [(40, 60), (20, 20), (30, 10)]
+    first, *more = (Image.new("RGB", size) for size in sizes)
+    with FakeEndpoint() as server:
+        model(server).answer([Question("which?", first, more_images=tuple(more), schema=schema)])
+    (request,) = server.requests
+    assert [picture.size for picture in pictures_of(request)] == sizes
+    assert request["response_format"]["json_schema"]["schema"] == schema
 
 
 def test_a_name_and_password_of_the_user_s_netrc_are_not_sent(tmp_path, monkeypatch):

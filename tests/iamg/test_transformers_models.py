@@ -86,6 +86,29 @@ def test_a_picture_is_asked_about_as_the_model_s_own_processor_says(folders, kin
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("kind", ["llava", "qwen2_vl"])
+def test_several_pictures_are_asked_about_in_their_order_in_a_batch_too(folders, kind):
+    processor = AutoProcessor.from_pretrained(folders[kind])
+    model = AutoModelForImageTextToText.from_pretrained(folders[kind])
+    pictures = [noise(row, size) for row, size in enumerate(SIZES[:3])]
+    asked, expected = [], []
+    for shown in (pictures, pictures[::-1], pictures[1:]):
+        content = [*({"type": "image", "image": x} for x in shown), {"type": "text", "text": "which?"}]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        tokens = model.generate(**inputs, do_sample=False, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]
+        expected.append(processor.decode(tokens, skip_special_tokens=True))
+        asked.append(Question("which?", shown[0], 2, more_images=tuple(shown[1:])))
+    assert len(set(expected)) == 3
+    assert TransformersModel(folders[kind], batch_size=3).answer(asked) == expected
+
+
+@torch.inference_mode()
 def test_a_text_is_asked_about_as_the_tokenizer_s_chat_template_says(folders):
     tokenizer, model = (x.from_pretrained(folders["llama"]) for x in (AutoTokenizer, AutoModelForCausalLM))
     message = {"role": "user", "content": "tags please"}

@@ -21,7 +21,7 @@ class FakeEndpoint:
     Behaviours, all with status 200 unless another is said:
 
     - "json": a chat completion of `tags(request)`: {"tags": [...]} where the request has a response_format, else
-      the same tags separated by commas
+      the same tags separated by commas; of `says(request)`, where that is given
     - "prose", "refusal", "loop", "empty": a chat completion of that text
     - "429": status 429 with `Retry-After: <retry_after>`; "500": status 500; "400": status 400, whatever is asked
     - "schema rejected": status 400 where the request has a response_format, else as "json"
@@ -40,11 +40,12 @@ class FakeEndpoint:
         script: Sequence[str] = ("json",),
         *,
         tags: Callable[[dict], Sequence[str]] = lambda request: ("red", "calm"),
+        says: Callable[[dict], str] | None = None,
         delay: float = 0.0,
         silence: float = 5.0,
         retry_after: str = "0",
     ):
-        self.script, self.tags, self.delay = list(script), tags, delay
+        self.script, self.tags, self.says, self.delay = list(script), tags, says, delay
         self.silence, self.retry_after = silence, retry_after
         self.requests: list[dict] = []
         self.headers: list[dict[str, str]] = []
@@ -86,12 +87,15 @@ def prompt_of(request: dict) -> str:
 
 
 def picture_of(request: dict) -> Image.Image | None:
-    """The picture of a request's last message, decoded; None where there is none."""
+    """The first picture of a request's last message, decoded; None where there is none."""
+    return next(iter(pictures_of(request)), None)
+
+
+def pictures_of(request: dict) -> list[Image.Image]:
+    """The pictures of a request's last message, decoded, in their order."""
     content = request["messages"][-1]["content"]
     urls = [] if isinstance(content, str) else [part["image_url"]["url"] for part in content if "image_url" in part]
-    if not urls:
-        return None
-    return Image.open(io.BytesIO(base64.b64decode(urls[0].partition("base64,")[2])))
+    return [Image.open(io.BytesIO(base64.b64decode(url.partition("base64,")[2]))) for url in urls]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -121,7 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
         formatted = "response_format" in request
         if behaviour == "schema rejected":
             behaviour = "400" if formatted else "json"
-        if behaviour == "json":
+        if behaviour == "json" and self.fake.says:
+            self._complete(self.fake.says(request))
+        elif behaviour == "json":
             tags = list(self.fake.tags(request))
             self._complete(json.dumps({"tags": tags}) if formatted else ", ".join(tags))
         elif behaviour in (texts := {"prose": PROSE, "refusal": REFUSAL, "loop": LOOP, "empty": ""}):

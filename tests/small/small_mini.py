@@ -4,6 +4,7 @@ The small family's U-Net has one position left at its lowest level of 64 pixels,
 """
 
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -15,11 +16,12 @@ from iamg.items import read_items
 from iamg.pool_builder import build_pool
 from iamg.scenarios import load_scenarios
 from iamg.tagging import make_tagger
+from iamg_train.config import load_config
 from iamg_train.diffusion_files import HEADS, UNET_PREFIX, VAE_PREFIX
 from iamg_train.encoders import ClipEncoders
 from iamg_train.mini.checkpoint_names import unet_weights, vae_weights
 from iamg_train.mini.evaluation_arguments import add_arguments
-from iamg_train.mini.world import invent_world, write_world
+from iamg_train.mini.world import MASKS, invent_world, write_world
 from iamg_train.personalised_unet import cross_attentions
 
 CHANNELS = (32, 64)
@@ -62,6 +64,23 @@ def evaluation(mini: dict[str, Path], out: Path, **flags: object) -> Namespace:
     add_arguments(parser)
     given = {**mini, "out": out, "users": 3, "seeds": 1, "steps": 1, **flags}
     return parser.parse_args([x for name, value in given.items() for x in ("--" + name.replace("_", "-"), str(value))])
+
+
+def write_config(mini: dict[str, Path], folder: Path, **changes: object) -> Path:
+    """A run over the world, in TOML; what it prepares and keeps lies beside."""
+    given = {name: mini[name] for name in ("pool", "checkpoint", "clip_vision", "ip_adapter")}
+    given |= {"items": mini["world"], "masks": mini["world"] / MASKS, "foreground": "masks", "scenario": "mini poster"}
+    given |= {"prepared": folder / "prepared", "cache": folder / "cache", "cache_dtype": "float32"}
+    config = load_config(None, given | {"resolution": 64, "device": "cpu"} | changes)
+    (folder / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    return folder / "config.toml"
+
+
+def busiest_users(mini: dict[str, Path], count: int) -> list[str]:
+    """Those with the most interactions."""
+    lines = (mini["world"] / "interactions.csv").read_text().splitlines()[1:]
+    met = Counter(line.split(",")[0] for line in lines)
+    return sorted(met, key=lambda user_id: (-met[user_id], user_id))[:count]
 
 
 def _models() -> tuple[UNet2DConditionModel, AutoencoderKL]:

@@ -40,7 +40,7 @@ VOCABULARY = 700
 PICTURE = 32  # pixels a side, of LLaVA's image encoder
 PATCH = 8
 STEPS = 1000  # at most; some dozens do
-LEARNT = 0.1  # nats a token: the answer's tokens are the likeliest by far
+LEARNT = 0.02  # nats a token: each of an answer's is the likeliest by far
 LANGUAGE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 2048}
 
 CHAT = """\
@@ -111,9 +111,12 @@ def write_qwen2_vl(folder: Path, seed: int = 0) -> Path:
     return _write(folder, _seeded(Qwen2VLForConditionalGeneration, config, seed), processor)
 
 
-def teach(folder: Path, examples: Sequence[tuple[Image.Image | None, str, str]]) -> None:
-    """Train a model that was written above on (picture, prompt, answer), until it answers so; some seconds."""
-    vision = any(picture is not None for picture, _, _ in examples)
+Shown = Image.Image | tuple[Image.Image, ...] | None  # a picture, several, or none
+
+
+def teach(folder: Path, examples: Sequence[tuple[Shown, str, str]]) -> None:
+    """Train a model that was written above on (what is shown, prompt, answer), until it answers so; some seconds."""
+    vision = any(shown is not None for shown, _, _ in examples)
     loader, reader = (AutoModelForImageTextToText, AutoProcessor) if vision else (AutoModelForCausalLM, AutoTokenizer)
     model, processor = loader.from_pretrained(folder).train(), reader.from_pretrained(folder)
     batches = [_example(processor, *example) for example in examples]
@@ -130,18 +133,20 @@ def teach(folder: Path, examples: Sequence[tuple[Image.Image | None, str, str]])
     model.save_pretrained(folder)
 
 
-def _example(processor, picture: Image.Image | None, prompt: str, answer: str) -> dict[str, torch.Tensor]:
+def _example(processor, shown: Shown, prompt: str, answer: str) -> dict[str, torch.Tensor]:
     """What a model is trained on: the prompt as chat, then the answer and its end, of which alone there is a loss."""
-    if picture is None:
+    if shown is None:
         message = {"role": "user", "content": prompt}
         begin = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
         inputs = processor(begin + answer + END, return_tensors="pt", add_special_tokens=False)
         tokenizer = processor
     else:
-        message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
+        pictures = list(shown) if isinstance(shown, tuple) else [shown]
+        content = [*({"type": "image"} for _ in pictures), {"type": "text", "text": prompt}]
+        message = {"role": "user", "content": content}
         begin = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
         text = begin + answer + END
-        inputs = processor(text=[text], images=[picture], return_tensors="pt", add_special_tokens=False)
+        inputs = processor(text=[text], images=pictures, return_tensors="pt", add_special_tokens=False)
         tokenizer = processor.tokenizer
     answered = len(tokenizer(answer + END, add_special_tokens=False)["input_ids"])
     labels = inputs["input_ids"].clone()

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from iamg_train.evaluation.statistics import Bootstrap
 from iamg_train.mini.evaluation_plots import Example
 from iamg_train.mini.evaluation_report import BEGIN, END, write_report
 from iamg_train.mini.interest_reach import PSI, THEIR_OWN
 from iamg_train.mini.measures import FIDELITY, MEASURES, SUBJECT
-from iamg_train.mini.statistics import Bootstrap
 from iamg_train.mini.variants import FULL, ITEM, SWEEPS, TRAINED, TRAINED_PAPER, variants_of
 
 USERS = 80

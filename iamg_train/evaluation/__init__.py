@@ -1,0 +1,1 @@
+"""Pictures of any generator, measured, compared and shown."""
