@@ -75,7 +75,10 @@ def choose_metrics(
         embeddings = ClipEmbeddings(out / EMBEDDINGS, clip, pictures)
         found.of_pictures += [ClipScore(embeddings, pictures, catalogue.texts, x) for x in (False, True)]
         add_similarities("CLIP-I", embeddings)
-        compare_users(_interests(embeddings, catalogue, settings.interest_tags))
+        if catalogue.tags:
+            compare_users(_interests(embeddings, catalogue, settings.interest_tags))
+        else:
+            found.warnings.append("interest tags are left out: no item has tags; run `iamg-train tag` on the items")
         found.warnings += _same_encoder(clip, methods)
     else:
         found.warnings.append("CLIP's metrics are left out: name an open_clip model's folder with --clip-model")

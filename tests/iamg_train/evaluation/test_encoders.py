@@ -9,6 +9,7 @@ from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 from iamg.mini.family import read_family
 from iamg.mini.places import FAMILY
+from iamg.tagging import ItemTags
 from iamg_train.encoders import TextEncoder, VisionEncoder, vision_fingerprint
 from iamg_train.evaluation.catalogue import Catalogue
 from iamg_train.evaluation.embeddings import ClipEmbeddings
@@ -83,6 +84,16 @@ def test_results_warn_of_the_encoder_that_retrieved(folder, tmp_path, monkeypatc
 
     assert len(warnings(vision_fingerprint(folder / "vision.safetensors"))) == 1
     assert warnings("another") == []
+
+
+def test_interest_tags_are_left_out_with_a_word_where_nothing_is_tagged(folder, tmp_path):
+    histories = {(f"u{n}", "i0"): ("i1",) for n in range(4)}
+    pictures, method = {f"i{n}": folder / f"{n}.png" for n in range(2)}, Method("ours", tmp_path, (), "", {})
+    for tags in ({}, {"i1": ItemTags(text=("ships",))}):
+        catalogue, settings = Catalogue(pictures, TEXTS, tags), MetricSettings(clip_model="iamg_mini")
+        chosen = choose_metrics(settings, catalogue, histories, [method], tmp_path)
+        assert any("iamg-train tag" in x for x in chosen.warnings) != bool(tags)
+        assert any("interest tags" in x.name for x in chosen.definitions()) == bool(tags)
 
 
 def test_what_has_no_model_is_left_out_with_a_word(folder, tmp_path, monkeypatch):

@@ -216,12 +216,17 @@ def test_trouble_that_passes_is_waited_out(world, tmp_path, endpoint, trouble):
 
 
 def test_a_case_whose_orders_are_not_all_answered_does_not_count(world, tmp_path, endpoint):
-    refused = "I'm sorry, but I can't help with that."
-    endpoint(says=lambda request: refused if "number 3." in prompt_of(request) else brightest(request))
+    def refuses_one_order(request):
+        first, *_, last = (np.asarray(picture).mean() for picture in pictures_of(request))
+        if "number 3." in prompt_of(request) and first > last:
+            return "I'm sorry, but I can't help with that."
+        return brightest(request)
+
+    endpoint(says=refuses_one_order)
     assert main(command(world, tmp_path)) == 0
     found = results_of(tmp_path)
     assert found["cases"] == found["users"] == USERS - 1
-    assert found["answers"] == {"wanted": 12, "usable": 10, "problems": {"it refuses": 2}}
+    assert found["answers"] == {"wanted": 12, "usable": 11, "problems": {"it refuses": 1}}
     assert found["methods"]["sunny"]["mean_rank"]["mean"] == 1.0
 
 
