@@ -109,11 +109,12 @@ def effect_size(differences: np.ndarray) -> float:
 def smallest_detectable(differences: np.ndarray, power: float = POWER, level: float = 1 - LEVEL) -> float:
     """The true mean difference that so many users, differing so much, show at this level (two-sided) with this power.
 
-    By the paired t-test's noncentral t; in the differences' units, NaN for fewer than two users.
+    By the paired t-test's noncentral t; in the differences' units. NaN for fewer than two users, and where the differences
+    do not vary: such a sample says nothing of how far others would.
     """
     _, deviation, users = _moments(differences)
     if not deviation > 0:
-        return deviation
+        return float("nan")
     critical = t.isf(level / 2, users - 1)
 
     def excess(shift: float) -> float:  # the other tail is below 1e-4 where the power is worth asking for
