@@ -48,17 +48,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         items, drawn, out = (Path(folder) / name for name in ("items", "drawn", "out"))
         write_world(items, invent_world(0, items=600, users=arguments.users + arguments.users // 5), 0)
+        _run(["tag", str(items), "--scenario", "mini poster"])
         pictures = _draw(items, drawn, arguments)
         print(f"{arguments.users} users, {pictures} pictures of {arguments.side} x {arguments.side}", flush=True)
         command = ["evaluate", f"blended={drawn}", "--items", str(items), "--out", str(out)]
         command += ["--clip-model", MINI_CLIP, "--size", str(arguments.size)]
         for what in ("first run", "second run, all known"):
             start, computed = time.perf_counter(), time.process_time()
-            if status := iamg_train(command):
-                sys.exit(status)
+            _run(command)
             seconds, computed = time.perf_counter() - start, time.process_time() - computed
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
             print(f"{what}: {seconds:.0f} s, {computed:.0f} s of CPU, peak memory {peak:.0f} MiB", flush=True)
+
+
+def _run(command: Sequence[str]) -> None:
+    if status := iamg_train(command):
+        sys.exit(status)
 
 
 def _draw(items: Path, folder: Path, arguments: argparse.Namespace) -> int:
