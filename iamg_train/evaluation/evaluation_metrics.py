@@ -128,9 +128,11 @@ def _interests(embeddings: ClipEmbeddings, catalogue: Catalogue, limit: int) -> 
 
 def _same_encoder(clip: Clip, methods: Sequence[Method]) -> list[str]:
     own = clip.vision_fingerprint()
+    weights = {method.name: method.settings.get("weights") for method in methods}
+    drawn = [name for name, of in weights.items() if isinstance(of, dict) and own and of.get("clip_vision") == own]
+    if not drawn:
+        return []
     return [
-        f"'{method.name}' was drawn with the CLIP that measures it ({clip.name}): its CLIP figures flatter it; choose "
+        f"drawn with the CLIP that measures them ({clip.name}), whose figures flatter them: {', '.join(drawn)}; choose "
         "another --clip-model"
-        for method in methods
-        if isinstance(weights := method.settings.get("weights"), dict) and own and weights.get("clip_vision") == own
     ]

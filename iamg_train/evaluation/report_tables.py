@@ -119,7 +119,7 @@ def _verdict(x: Mapping, direction: str) -> str:
 def _number(x: float | None, sign: str = "") -> str:
     if x is None:
         return NONE
-    return f"{x:{sign}.4f}" if abs(x) < 10 else f"{x:{sign}.2f}"
+    return f"{x:{sign}z.4f}" if abs(x) < 10 else f"{x:{sign}z.2f}"
 
 
 def _text(x: str | None) -> str:
