@@ -110,5 +110,5 @@ def _tell(results: dict) -> None:
 def _estimate(estimate: dict | None) -> str:
     if estimate is None or estimate["mean"] is None:
         return ""
-    interval = f" ({estimate['low']:.3f} to {estimate['high']:.3f})" if estimate["low"] is not None else ""
-    return f"{estimate['mean']:.3f}{interval}"
+    interval = f" ({estimate['low']:z.3f} to {estimate['high']:z.3f})" if estimate["low"] is not None else ""
+    return f"{estimate['mean']:z.3f}{interval}"
